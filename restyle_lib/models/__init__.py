@@ -1,0 +1,1 @@
+"""The networks: StyleGAN2, the encoders' backbones and heads, and the feature networks."""

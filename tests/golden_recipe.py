@@ -1,0 +1,51 @@
+"""Weights and inputs rebuilt from formulas, so that golden outputs travel without the weight files (golden/README.md)."""
+import json
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+FOLDER = Path(__file__).parent / "golden"
+
+
+def draw(name, shape, mean=0.0, std=1.0, absolute=False):
+    """Normal draws of a stream named by `name` -> float32 tensor; `absolute` folds them before scaling."""
+    values = np.random.RandomState(zlib.crc32(name.encode())).standard_normal(shape)
+    values = mean + std * (np.abs(values) if absolute else values)
+    return torch.from_numpy(np.asarray(values, dtype=np.float32))
+
+
+def image(name, b, h, w):
+    """A smooth random picture with some grain, [b, 3, h, w] in (-1, 1)."""
+    low = F.interpolate(draw(f"{name}/lo", [b, 3, h // 16, w // 16]), (h, w), mode="bilinear", align_corners=False)
+    return torch.tanh(low + 0.1 * draw(f"{name}/hi", [b, 3, h, w]))
+
+
+def weights(case, prefix=None):
+    """The state dict of golden/CASE.recipe.json in the published layout; `prefix` (default "CASE/") names the draws."""
+    prefix = f"{case}/" if prefix is None else prefix
+    state = {}
+    for entry in json.loads((FOLDER / f"{case}.recipe.json").read_text()):
+        key, shape = entry["key"], entry["shape"]
+        if "std" in entry:
+            state[key] = draw(prefix + key, shape, entry["mean"], entry["std"], entry.get("abs", False))
+        elif str(entry["constant"]).startswith("fir"):
+            taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
+            kernel = torch.outer(taps, taps)
+            state[key] = kernel / kernel.sum() * 4
+        else:
+            state[key] = torch.full(shape, entry["constant"], dtype=torch.int64)
+    return state
+
+
+def expected(case):
+    """The golden arrays of a case: {name: tensor}."""
+    with np.load(FOLDER / f"{case}.npz") as arrays:
+        return {name: torch.from_numpy(np.asarray(arrays[name])) for name in arrays.files}
+
+
+def relative_error(got, want):
+    """Largest difference over the standard deviation of `want` (golden/README.md asks for 1e-4)."""
+    return float((got.detach() - want).abs().max() / want.std())

@@ -1,0 +1,215 @@
+"""What is measured on images and features: per image, unrounded, on float images in [-1, 1] unless said otherwise.
+
+L2 is on the [-1, 1] scale, four times that of [0, 1] (as in the published scores); networks are passed in and named by
+the caller, so that the network that trains is never silently the one that judges."""
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from .errors import UserError
+from .statistics import auc, pearson
+
+MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)      # Wang, Simoncelli, Bovik 2003, Section 3.2
+
+
+def batches(images, size=64, device="cpu"):
+    """Yields float32 batches [b, C, H, W] in [-1, 1] from uint8 [N, H, W, C] arrays or float tensors [N, C, H, W]."""
+    for first in range(0, len(images), size):
+        part = images[first:first + size]
+        if not torch.is_tensor(part):
+            part = torch.from_numpy(np.array(part)).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+        yield part.to(device).contiguous()
+
+
+def _same(a, b):
+    if a.shape != b.shape or a.dim() != 4:
+        raise UserError(f"images to compare must have one shape [B, C, H, W], got {list(a.shape)} and {list(b.shape)}")
+
+
+def l2(a, b):
+    """Mean squared difference per image: [B, C, H, W] twice -> [B]."""
+    _same(a, b)
+    return (a.float() - b.float()).square().mean(dim=(1, 2, 3))
+
+
+def psnr(a, b):
+    """Peak signal-to-noise ratio per image in dB, 10 log10(4 / L2) on the range of width 2: -> [B]."""
+    return 10 * torch.log10(4 / l2(a, b).clamp_min(1e-12))
+
+
+def region_l2(a, b, mask):
+    """L2 inside a soft mask [B, H, W] in [0, 1], per image: -> [B]; nan where the mask is empty."""
+    _same(a, b)
+    mask = torch.as_tensor(mask, dtype=torch.float32, device=a.device)
+    error = (a.float() - b.float()).square().mean(dim=1)
+    area = mask.sum(dim=(1, 2))
+    return torch.where(area > 0.5, (error * mask).sum(dim=(1, 2)) / area.clamp_min(1e-8), torch.nan)
+
+
+def _window(size=11, sigma=1.5):
+    x = torch.arange(size, dtype=torch.float32) - size // 2
+    kernel = torch.exp(-x.square() / (2 * sigma ** 2))
+    return kernel / kernel.sum()
+
+
+def _filter(x, kernel):
+    channels = x.shape[1]
+    rows = kernel.view(1, 1, -1, 1).expand(channels, 1, -1, 1)
+    return F.conv2d(F.conv2d(x, rows, groups=channels), rows.transpose(2, 3), groups=channels)
+
+
+def ms_ssim(a, b):
+    """Multi-scale structural similarity per image (Wang et al. 2003): [B, C, H, W] twice -> [B], 1 for equal images.
+
+    Five scales when the shorter side allows (11 pixels are needed at the last), fewer with renormalised weights below."""
+    _same(a, b)
+    short = min(a.shape[-2:])
+    if short < 11:
+        raise UserError(f"MS-SSIM needs images of at least 11 pixels a side, got {a.shape[-2]}x{a.shape[-1]}")
+    scales = min(5, int(np.log2(short / 11)) + 1)
+    weights = torch.tensor(MS_SSIM_WEIGHTS[:scales], device=a.device)
+    a, b, kernel = a.float() / 2 + 0.5, b.float() / 2 + 0.5, _window().to(a.device)
+    result = torch.ones(len(a), device=a.device)
+    for scale, weight in enumerate(weights / weights.sum()):
+        mean_a, mean_b = _filter(a, kernel), _filter(b, kernel)
+        var_a = _filter(a * a, kernel) - mean_a.square()
+        var_b = _filter(b * b, kernel) - mean_b.square()
+        both = _filter(a * b, kernel) - mean_a * mean_b
+        similarity = (2 * both + 9e-4) / (var_a + var_b + 9e-4)
+        if scale == scales - 1:
+            similarity = similarity * (2 * mean_a * mean_b + 1e-4) / (mean_a.square() + mean_b.square() + 1e-4)
+        result = result * similarity.mean(dim=(1, 2, 3)).clamp_min(0) ** weight
+        a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
+    return result
+
+
+@torch.no_grad()
+def perceptual(network, a, b):
+    """The distance of a perceptual network (`.distance`) per image: -> [B], 0 for equal images."""
+    return network.distance(a, b).reshape(-1)
+
+
+@torch.no_grad()
+def identity(network, a, b):
+    """Cosine similarity of an identity network's unit embeddings per image: -> [B] in [-1, 1]."""
+    return (network(a) * network(b)).sum(dim=1)
+
+
+@torch.no_grad()
+def features(network, images, batch=64, device="cpu"):
+    """Features [N, d] float32 of any network: a tensor output is flattened, a list of maps averaged over space and joined.
+
+    images: uint8 [N, H, W, C] or float [N, C, H, W]; a dict output (an attribute reader's) joins its values."""
+    rows = []
+    for part in batches(images, batch, device):
+        value = network(part)
+        value = list(value.values()) if isinstance(value, dict) else value
+        value = [value] if torch.is_tensor(value) else value
+        value = [v.mean(dim=(2, 3)) if v.dim() == 4 else v.reshape(len(part), -1) for v in value]
+        rows.append(torch.cat(value, dim=1).float().cpu())
+    return torch.cat(rows)
+
+
+def kid(a, b, *, subset=1000, subsets=20, seed=0):
+    """Kernel inception distance with the features given (Binkowski et al. 2018): (mean, standard deviation) over subsets.
+
+    a, b: [n, d] and [m, d] features of any network. Unbiased squared MMD with the kernel (x.y / d + 1)^3, so that equal
+    distributions give zero on average and a single value may be negative. One subset of everything if `subset` >= n, m."""
+    a, b = torch.as_tensor(np.asarray(a)).double(), torch.as_tensor(np.asarray(b)).double()
+    if min(len(a), len(b)) < 2 or a.shape[1] != b.shape[1]:
+        raise UserError(f"KID needs two or more feature rows of one width, got {list(a.shape)} and {list(b.shape)}")
+    rng = np.random.Generator(np.random.Philox(seed))
+    size = min(subset, len(a), len(b))
+    whole = size == len(a) == len(b)
+    values = []
+    for _ in range(1 if whole else subsets):
+        x = a if whole else a[rng.choice(len(a), size, replace=False)]
+        y = b if whole else b[rng.choice(len(b), size, replace=False)]
+        within_x, within_y, across = ((p @ q.T / a.shape[1] + 1) ** 3 for p, q in ((x, x), (y, y), (x, y)))
+        within = (within_x.sum() - within_x.trace() + within_y.sum() - within_y.trace()) / (size * (size - 1))
+        values.append(float(within - 2 * across.mean()))
+    return float(np.mean(values)), float(np.std(values))
+
+
+def verification_pairs(identities, count=6000, seed=0):
+    """Half genuine, half impostor pairs: identities [n] -> (first [count], second [count], same [count] of bool).
+
+    Genuine pairs are two images of one identity; every identity with two or more images is drawn equally often."""
+    rng = np.random.Generator(np.random.Philox(seed))
+    _, group, counts = np.unique(np.asarray(identities), return_inverse=True, return_counts=True)
+    groups = np.split(np.argsort(group, kind="stable"), np.cumsum(counts)[:-1])
+    several = [g for g in groups if len(g) > 1]
+    if not several or len(groups) < 2:
+        raise UserError("verification needs at least two identities, one of them with two images")
+    genuine = [rng.choice(several[i], 2, replace=False) for i in rng.integers(0, len(several), count // 2)]
+    impostor = []
+    for _ in range(count - count // 2):
+        one, other = rng.choice(len(groups), 2, replace=False)
+        impostor.append((rng.choice(groups[one]), rng.choice(groups[other])))
+    pairs = np.array(genuine + impostor).reshape(-1, 2)
+    return pairs[:, 0], pairs[:, 1], np.arange(count) < count // 2
+
+
+def verification_auc(embeddings, identities, *, count=6000, seed=0, similarity=None):
+    """AUC of telling same from other identity over `count` pairs; similarity defaults to the cosine of embeddings [n, d]."""
+    embeddings = np.asarray(embeddings, dtype=np.float64)
+    first, second, same = verification_pairs(identities, count, seed)
+    if similarity is None:
+        unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True).clip(1e-12)
+        scores = (unit[first] * unit[second]).sum(axis=1)
+    else:
+        scores = similarity(embeddings[first], embeddings[second])
+    return auc(scores, same)
+
+
+def mean_colours(images):
+    """All that a colour-only verifier sees: the mean colours of the whole image and of its middle half, [N, 2C]."""
+    rows = []
+    for part in batches(images, 256):
+        height, width = part.shape[-2:]
+        middle = part[:, :, height // 4:height - height // 4, width // 4:width - width // 4]
+        rows.append(torch.cat([part.mean(dim=(2, 3)), middle.mean(dim=(2, 3))], dim=1))
+    return torch.cat(rows).double().numpy()
+
+
+def colour_auc(images, identities, *, count=6000, seed=0):
+    """AUC of the colour-only verifier over the same pairs: minus the distance of mean colours, each axis scaled by its
+    spread within an identity (the best linear verifier that knows the spread). Colour alone must not give identity away."""
+    colours = mean_colours(images)
+    _, group, counts = np.unique(np.asarray(identities), return_inverse=True, return_counts=True)
+    centres = np.zeros((len(counts), colours.shape[1]))
+    np.add.at(centres, group, colours / counts[group, None])
+    residual = colours - centres[group]
+    spread, axes = np.linalg.eigh(np.cov(residual.T) + 1e-6 * np.eye(colours.shape[1]))
+    whitened = colours @ axes / np.sqrt(spread)
+    return verification_auc(whitened, identities, count=count, seed=seed,
+                            similarity=lambda x, y: -np.linalg.norm(x - y, axis=1))
+
+
+@torch.no_grad()
+def read_attributes(reader, images, batch=64, device="cpu"):
+    """An attribute reader over many images: -> dict name -> float array [N] (real, probability) or [N, classes]."""
+    parts = [{n: v.float().cpu().numpy() for n, v in reader(x).items()} for x in batches(images, batch, device)]
+    return {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
+
+
+def attribute_agreement(predicted, truth, attributes):
+    """How well predictions agree with known values, per attribute of the spec list {name, kind}.
+
+    -> dict name -> {"r", "mae"} (real), {"accuracy", "auc", "share"} (binary; share = how often it is true) or
+    {"accuracy"} (category). predicted, truth: dict name -> arrays; attributes absent from either are left out."""
+    result = {}
+    for attribute in attributes:
+        name, kind = attribute["name"], attribute["kind"]
+        if name not in predicted or name not in truth:
+            continue
+        p, t = np.asarray(predicted[name], dtype=np.float64), np.asarray(truth[name], dtype=np.float64)
+        if kind == "real":
+            result[name] = {"r": pearson(p, t), "mae": float(np.abs(p - t).mean())}
+        elif kind == "binary":
+            positive = t > 0.5
+            result[name] = {"accuracy": float(((p > 0.5) == positive).mean()), "auc": auc(p, positive),
+                            "share": float(positive.mean())}
+        else:
+            result[name] = {"accuracy": float((p.argmax(axis=-1) == t.astype(int)).mean())}
+    return result

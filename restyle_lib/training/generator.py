@@ -1,0 +1,358 @@
+"""Training StyleGAN2 (Karras et al. 2020): from scratch, resumed, grown from a smaller one, or fine-tuned."""
+import copy
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from ..errors import UserError
+from ..files import atomic
+from ..models.stylegan2 import Discriminator, Generator
+from .augment import KINDS, augment
+from .autoencode import ImageToZ, autoencode
+from .loop import STATE, DataOrder, Loop, load_state
+
+
+@dataclass(frozen=True)
+class GeneratorTraining:
+    """Settings of a generator's training. Counts are images (seen by the discriminator), never minutes."""
+    resolution: int = 64
+    z_dim: int = 512
+    w_dim: int = 512
+    mapping_layers: int = 8
+    channels: dict = None               # {side: channels}; None: the published widths
+    d_channels: dict = None             # None: as `channels`
+    image_channels: int = 3
+    batch: int = 16
+    lr_g: float = 2.5e-3
+    lr_d: float = 2.5e-3
+    r1: float = 1.0                     # gamma; the penalty is gamma / 2 |grad D|^2
+    r1_every: int = 16                  # lazy regularisation (StyleGAN2, Section 3.1)
+    path_length: float = 0.0            # weight, published 2; 0: without
+    pl_every: int = 8
+    pl_shrink: int = 2                  # path length on batch / pl_shrink images
+    ema_images: int = 10_000            # half-life of the averaged generator
+    ema_rampup: float = 0.05            # ... at most this share of the images seen
+    mixing: float = 0.9                 # probability of style mixing
+    flip: bool = False
+    augment: tuple = ()                 # of "colour", "translation", "cutout"
+    augment_p: float = 1.0              # probability of each augmentation; where it starts if adaptive
+    augment_target: float = 0.0         # > 0: adapt p until mean sign D(real) is this (Karras et al. 2020b, 0.6)
+    augment_images: int = 100_000       # images for p to move by 1
+    freeze_d: int = 0                   # residual blocks of D frozen from the image's side, with its first layer
+    reuse_fakes: bool = False           # one batch of fakes for both networks: saves a generator pass
+    reconstruction_images: int = 0      # warm start as an autoencoder on so many images, before total_images
+    reconstruction_weight: float = 0.0  # weight of the autoencoder during adversarial training
+    reconstruction_half: int = 0        # ... halved every so many images; 0: constant
+    reconstruction_every: int = 2       # ... every so many steps
+    lr_encoder: float = 1e-3
+    seed: int = 0
+    total_images: int = 1_000_000
+    sample_every: int = 20_000
+    save_every: int = 20_000
+    log_every: int = 1_600
+    amp: str = ""                       # "bf16": mixed precision
+
+    def options(self):
+        """The settings as JSON-able values."""
+        return {key: list(value) if isinstance(value, tuple) else
+                {str(side): int(n) for side, n in value.items()} if isinstance(value, dict) else value
+                for key, value in asdict(self).items()}
+
+
+FREE = ("total_images", "sample_every", "save_every", "log_every")  # may differ when a run is resumed
+
+
+def train_generator(images, out, *, config, device="cpu", init_from=None, perceptual=None, resume=True, force=False,
+                    max_seconds=0.0, headless=False):
+    """Trains on `images` (uint8 array-like [N, R, R, C]) in the run folder `out`; returns the folder of the result.
+
+    init_from   a Generator, or a run folder, model folder or file: matching tensors are copied; a larger resolution
+                starts as the small network's image, upsampled
+    perceptual  function (a, b) -> [B] for the warm start's reconstruction
+    UserError if the set is smaller than the batch, its shape does not fit, a loss is not finite, or settings changed.
+    """
+    trainer = _Trainer(images, config, torch.device(device), perceptual)
+    out, batch = Path(out), config.batch
+    if init_from is not None and not (resume and (out / STATE).exists()):
+        for line in trainer.start_from(init_from):
+            print(line)
+    loop = Loop(out, trainer.parts(), options=config.options(), free=FREE, seed=config.seed,
+                total=trainer.warm_steps + -(-config.total_images // batch), device=device, images_per_step=batch,
+                log_every=max(1, config.log_every // batch), save_every=max(1, config.save_every // batch),
+                hooks=[(max(1, config.sample_every // batch), lambda step: trainer.sample(out / "samples", step))],
+                on_save=lambda step: trainer.export(out / "generator", step), resume=resume, force=force,
+                headless=headless, max_seconds=max_seconds, title="generator")
+    trainer.set_rates()
+    loop.run(trainer.step)
+    return out / "generator"
+
+
+class _Facts:
+    """Two numbers of the run's state: the augmentation's p and the running mean path length."""
+
+    def __init__(self, p):
+        self.p, self.path = float(p), 0.0
+
+    def state_dict(self):
+        return {"p": self.p, "path": self.path}
+
+    def load_state_dict(self, state):
+        self.p, self.path = state["p"], state["path"]
+
+
+class _Trainer:
+    def __init__(self, images, config, device, perceptual):
+        c, self.c, self.device, self.perceptual = config, config, device, perceptual
+        if tuple(images.shape[1:]) != (c.resolution, c.resolution, c.image_channels) or images.dtype != np.uint8:
+            raise UserError(f"the generator trains on uint8 images [N, {c.resolution}, {c.resolution}, "
+                            f"{c.image_channels}], not {images.dtype} {list(images.shape)}")
+        unknown = [kind for kind in c.augment if kind not in KINDS]
+        if unknown or c.amp not in ("", "bf16"):
+            raise UserError(f"augment takes {', '.join(KINDS)} and amp takes '' or 'bf16', not {unknown or c.amp!r}")
+        self.order, self.images = DataOrder(len(images), c.batch, c.seed), images
+        if device.type == "cuda" and images.size < torch.cuda.mem_get_info(device)[0] // 3:
+            self.images = torch.from_numpy(np.ascontiguousarray(images)).to(device)
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(c.seed)
+            self.g = Generator(c.resolution, z_dim=c.z_dim, w_dim=c.w_dim, mapping_layers=c.mapping_layers,
+                               channels=c.channels, image_channels=c.image_channels)
+            self.d = Discriminator(c.resolution, channels=c.d_channels or c.channels, image_channels=c.image_channels)
+            warm = c.reconstruction_images or c.reconstruction_weight
+            self.e = ImageToZ(c.resolution, c.z_dim, c.image_channels) if warm else None
+            self.sample_z = torch.randn(64, c.z_dim).to(device)
+        for name in "gde":
+            if getattr(self, name) is not None:
+                setattr(self, name, getattr(self, name).to(device, memory_format=torch.channels_last))
+        self.ema = copy.deepcopy(self.g).requires_grad_(False)
+        if c.freeze_d > len(self.d.blocks):
+            raise UserError(f"freeze_d is at most {len(self.d.blocks)} at {c.resolution} px, not {c.freeze_d}")
+        frozen = [self.d.from_image, *self.d.blocks[:c.freeze_d]] if c.freeze_d else []
+        self.frozen = {id(p) for module in frozen for p in module.parameters()}
+        self.opt_g = self._adam(self.g, c.lr_g, c.pl_every if c.path_length else 0)
+        self.opt_d = self._adam(self.d, c.lr_d, c.r1_every if c.r1 else 0)
+        self.opt_e = torch.optim.Adam(self.e.parameters(), lr=c.lr_encoder, betas=(0.9, 0.99)) if warm else None
+        self.warm_steps, self.facts = -(-c.reconstruction_images // c.batch), _Facts(c.augment_p)
+
+    def _adam(self, module, rate, every):
+        lazy = every / (every + 1) if every else 1.0  # keeps Adam's time constants with lazy terms (Section 3.1)
+        free = [p for p in module.parameters() if id(p) not in self.frozen]
+        fused = self.device.type in ("cpu", "cuda")
+        return torch.optim.Adam(free, lr=rate * lazy, betas=(0.0, 0.99**lazy), eps=1e-8, fused=fused)
+
+    def set_rates(self):
+        """The learning rates of the settings, also after a state with others was loaded."""
+        c = self.c
+        lazy_g = c.pl_every / (c.pl_every + 1) if c.path_length else 1.0
+        lazy_d = c.r1_every / (c.r1_every + 1) if c.r1 else 1.0
+        for optimizer, rate in ((self.opt_g, c.lr_g * lazy_g), (self.opt_d, c.lr_d * lazy_d), (self.opt_e, c.lr_encoder)):
+            for group in optimizer.param_groups if optimizer else ():
+                group["lr"] = rate
+
+    def parts(self):
+        parts = {"generator": self.g, "ema": self.ema, "discriminator": self.d, "optimizer_g": self.opt_g,
+                 "optimizer_d": self.opt_d, "facts": self.facts}
+        return parts | ({"encoder": self.e, "optimizer_e": self.opt_e} if self.e is not None else {})
+
+    def _batch(self, step):
+        rows = self.order(step)
+        if isinstance(self.images, torch.Tensor):
+            x = self.images[torch.from_numpy(rows).to(self.device)]
+        else:
+            x = torch.from_numpy(np.stack([self.images[row] for row in rows])).to(self.device)
+        x = x.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+        if self.c.flip:
+            x = torch.where(torch.rand(len(x), 1, 1, 1, device=x.device) < 0.5, x.flip(3), x)
+        return x.contiguous(memory_format=torch.channels_last)
+
+    def _amp(self):
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.c.amp == "bf16")
+
+    def _styles(self, count):
+        """Mapped draws with style mixing -> [count, k, d]."""
+        c, k = self.c, self.g.n_styles
+        w = self.g.mapping(torch.randn(2 * count, c.z_dim, device=self.device)).view(2, count, 1, c.w_dim)
+        layer = torch.randint(1, k, (count, 1), device=self.device)
+        layer = torch.where(torch.rand(count, 1, device=self.device) < c.mixing, layer, k)
+        return torch.where((torch.arange(k, device=self.device) < layer)[:, :, None], w[0], w[1])
+
+    def _fakes(self):
+        with self._amp():
+            return self.g(self._styles(self.c.batch), noise="random").float()
+
+    def _judge(self, x):
+        with self._amp():
+            return self.d(augment(x, self.c.augment, self.facts.p)).float()
+
+    def _freeze(self, discriminator):
+        for p in self.d.parameters():
+            p.requires_grad_(not discriminator and id(p) not in self.frozen)
+
+    def step(self, number):
+        """One iteration: {term: value}. Warm steps train the autoencoder only."""
+        images = self._batch(number)
+        if number < self.warm_steps:
+            self.opt_g.zero_grad(set_to_none=True)
+            terms = self._warm(images, 1.0)
+        else:
+            terms = self._adversarial(images, number)
+        self._average(number)
+        return terms
+
+    def _adversarial(self, images, number):
+        c, number = self.c, number - self.warm_steps
+        if c.reuse_fakes:
+            fakes = self._fakes()
+        else:
+            with torch.no_grad():
+                fakes = self._fakes()
+        self._freeze(False)
+        real, fake = self._judge(images), self._judge(fakes.detach())
+        loss_real, loss_fake = F.softplus(-real).mean(), F.softplus(fake).mean()
+        self._update(self.opt_d, loss_real + loss_fake)
+        terms = {"d_real": loss_real, "d_fake": loss_fake, "logit_real": real.mean(), "logit_fake": fake.mean()}
+        if c.r1 and number % c.r1_every == 0:
+            terms["r1"] = self._r1(images)
+        self._freeze(True)
+        fakes = fakes if c.reuse_fakes else self._fakes()
+        loss = F.softplus(-self._judge(fakes)).mean()
+        terms["g"] = loss
+        weight = c.reconstruction_weight and number % c.reconstruction_every == 0 and c.reconstruction_weight * (
+            0.5 ** (number * c.batch / c.reconstruction_half) if c.reconstruction_half else 1.0)
+        self.opt_g.zero_grad(set_to_none=True)
+        loss.backward()
+        if weight and weight > 1e-3:
+            terms |= self._warm(images, weight)
+        else:
+            self.opt_g.step()
+        if c.path_length and number % c.pl_every == 0:
+            terms |= self._path_length()
+        if c.augment_target:
+            step = c.batch / c.augment_images * (1 if float(real.sign().mean()) > c.augment_target else -1)
+            self.facts.p = min(max(self.facts.p + step, 0.0), 1.0)
+            terms["augment_p"] = torch.tensor(self.facts.p)
+        return terms
+
+    @staticmethod
+    def _update(optimizer, loss):
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+
+    def _warm(self, images, weight):
+        """Adds the autoencoder's gradient to what the generator holds, and steps both."""
+        self.opt_e.zero_grad(set_to_none=True)
+        with self._amp():
+            terms = autoencode(self.e, self.g, images, perceptual=self.perceptual)
+        (weight * sum(terms.values())).backward()
+        self.opt_g.step()
+        self.opt_e.step()
+        return terms
+
+    def _r1(self, images):
+        """Mescheder et al. 2018, lazily: gamma / 2 |grad_x D(x)|^2 on real images, times r1_every; without autocast."""
+        images = images.detach().requires_grad_(True)
+        logits = self.d(augment(images, self.c.augment, self.facts.p))
+        gradient, = torch.autograd.grad(logits.sum(), images, create_graph=True)
+        penalty = gradient.square().sum((1, 2, 3)).mean()
+        self._update(self.opt_d, penalty * (self.c.r1 / 2 * self.c.r1_every))
+        return penalty
+
+    def _path_length(self):
+        """StyleGAN2, Section 3.2: the length of the image's gradient with respect to w is drawn to its running mean."""
+        c = self.c
+        w = self._styles(max(1, c.batch // c.pl_shrink))
+        fakes = self.g(w, noise="random")
+        noise = torch.randn_like(fakes) / c.resolution
+        gradient, = torch.autograd.grad((fakes * noise).sum(), w, create_graph=True)
+        lengths = gradient.square().sum(2).mean(1).sqrt()
+        self.facts.path += 0.01 * (float(lengths.mean()) - self.facts.path)
+        penalty = (lengths - self.facts.path).square().mean()
+        self._update(self.opt_g, penalty * (c.path_length * c.pl_every))
+        return {"path_penalty": penalty, "path_length": lengths.mean()}
+
+    @torch.no_grad()
+    def _average(self, number):
+        c = self.c
+        half = min(c.ema_images, (number + 1) * c.batch * c.ema_rampup)
+        beta = 0.5 ** (c.batch / max(half, 1e-8))
+        torch._foreach_lerp_(list(self.ema.parameters()), list(self.g.parameters()), 1 - beta)
+
+    @torch.no_grad()
+    def sample(self, folder, step):
+        """Writes an 8 x 8 grid of fixed draws by the averaged generator."""
+        rows = torch.cat([self.ema(self.ema.mapping(z)) for z in self.sample_z.split(16)])
+        write_grid(rows, folder / f"{step * self.c.batch:09d}.png", columns=8)
+
+    def export(self, folder, step):
+        """Saves the averaged generator with the mean of 10,000 seeded mapped draws as w_mean."""
+        try:
+            from ..checkpoints.own import save_model
+        except ImportError:
+            return
+        result = copy.deepcopy(self.ema)
+        result.estimate_w_mean(10_000, self.c.seed)
+        save_model(folder, result, "generator", images=step * self.c.batch, seed=self.c.seed,
+                   training=self.c.options())
+
+    def start_from(self, source):
+        """Copies every tensor that matches by name and shape; returns one line for each network."""
+        found = _source(source)
+        lines = [f"{name}: {copy_matching(module, found[key])}" for name, module, key in (
+            ("generator", self.g, "generator"), ("averaged generator", self.ema, "ema")) if key in found]
+        if "discriminator" in found:
+            lines += [f"discriminator: {copy_matching(self.d, found['discriminator'])}"]
+        return lines
+
+
+def _source(source):
+    """{"generator", "ema", "discriminator"?: state dict} of a Generator, a run folder, or a model folder or file."""
+    if isinstance(source, torch.nn.Module):
+        return {"generator": source.state_dict(), "ema": source.state_dict()}
+    if (Path(source) / STATE).exists():
+        parts = load_state(Path(source) / STATE)["parts"]
+        return {key: parts[key] for key in ("generator", "ema", "discriminator")}
+    from .. import load_generator
+    return _source(load_generator(str(source)))
+
+
+def _from_the_end(names):
+    """{name: canonical name}: a discriminator's blocks are counted from the smallest, so that resolutions correspond."""
+    count = 1 + max((int(m[1]) for name in names if (m := re.match(r"blocks\.(\d+)\.", name))), default=-1)
+    return {name: re.sub(r"^blocks\.(\d+)\.", lambda m: f"blocks.{int(m[1]) - count}.", name) for name in names}
+
+
+@torch.no_grad()
+def copy_matching(module, tensors):
+    """Copies what matches by name and shape. Image layers that are new start at zero: a grown generator's image is
+    the small one's, upsampled. Returns a sentence: how many matched, which are new."""
+    own = module.state_dict()
+    there = {canonical: tensors[name] for name, canonical in _from_the_end(tensors).items()}
+    canonical = _from_the_end(own)
+    new = [name for name in own if name != "w_mean"
+           and getattr(there.get(canonical[name]), "shape", None) != own[name].shape]
+    for name in own:
+        if name not in new and name != "w_mean":
+            own[name].copy_(there[canonical[name]])
+    if isinstance(module, Generator):
+        for name in new:
+            if re.match(r"to_images\.\d+\.(weight|bias)$", name):
+                own[name].zero_()
+        rest = {name: t for name, t in tensors.items() if name == "w_mean"}
+        for mean in rest.values():
+            module.set_w_mean(mean if mean.shape == module.w_mean.shape else mean[0])
+    groups = sorted({".".join(name.split(".")[:2]) for name in new})
+    return f"{len(own) - len(new)} tensors matched, {len(new)} new" + (f" ({', '.join(groups)})" if groups else "")
+
+
+def write_grid(images, path, columns=8):
+    """images [N, C, H, W] in [-1, 1] -> one PNG of `columns` columns."""
+    from PIL import Image
+    pixels = images.float().clamp(-1, 1).add(1).mul(127.5).round().byte().cpu()
+    rows = [torch.cat(list(pixels[i:i + columns]), 2) for i in range(0, len(pixels) // columns * columns, columns)]
+    grid = torch.cat(rows, 1).permute(1, 2, 0).numpy()
+    with atomic(path) as stream:
+        Image.fromarray(grid[:, :, 0] if grid.shape[2] == 1 else grid).save(stream, format="png")

@@ -13,18 +13,12 @@ GAIN = math.sqrt(2)
 SLOPE = 0.2
 
 
-def _taps(x, axis):
-    taps = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=x.dtype, device=x.device) / 8
-    return taps.view(1, 1, 4, 1) if axis == 2 else taps.view(1, 1, 1, 4)
-
-
 def blur(x, pad, stride=1):
     """[B, C, H, W] filtered by [1, 3, 3, 1] / 8 along both axes after zero padding by `pad` on every side."""
-    channels = x.shape[1]
-    vertical = _taps(x, 2).expand(channels, 1, 4, 1)
-    horizontal = _taps(x, 3).expand(channels, 1, 1, 4)
-    x = F.conv2d(x, vertical, padding=(pad, 0), stride=(stride, 1), groups=channels)
-    return F.conv2d(x, horizontal, padding=(0, pad), stride=(1, stride), groups=channels)
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=x.dtype, device=x.device) / 8
+    # one 4x4 pass: on channels-last activations faster than two separable ones, which read and write x twice
+    kernel = torch.outer(taps, taps).expand(x.shape[1], 1, 4, 4)
+    return F.conv2d(x, kernel, padding=pad, stride=stride, groups=x.shape[1])
 
 
 def upsample(x):
@@ -41,7 +35,7 @@ def downsample(x):
 
 def activate(x):
     """Leaky ReLU without its gain (see the module's note)."""
-    return F.leaky_relu(x, SLOPE)
+    return F.leaky_relu_(x, SLOPE)
 
 
 class EqualLinear(nn.Module):
@@ -130,7 +124,7 @@ class StyledConv(ModulatedConv):
         x, demodulation = super().forward(x, w)
         x = torch.addcmul(self.bias[:, None, None] * GAIN, x, demodulation[:, :, None, None] * GAIN)
         if noise is not None:
-            x = x + noise * (self.noise_strength * GAIN)
+            x.add_(noise * (self.noise_strength * GAIN))
         x = activate(x)
         return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
 
@@ -146,8 +140,9 @@ class ToImage(ModulatedConv):
     def forward(self, x, w, image=None):
         style, _ = self.style(w)
         # the fold goes into the weights: [B, channels, fan_in] is far smaller than x
-        weight = self.weight[None, :, :, 0, 0] * style[:, None, :]
-        x = torch.baddbmm(self.bias[None, :, None], weight, x.flatten(2)).unflatten(2, x.shape[2:])
+        weight = self.weight[:, :, 0, 0].t() * style[:, :, None]
+        pixels = x.permute(0, 2, 3, 1).flatten(1, 2)
+        x = torch.baddbmm(self.bias, pixels, weight).unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
         x = x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
         return x if image is None else x + upsample(image)
 

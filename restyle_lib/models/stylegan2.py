@@ -71,7 +71,7 @@ class Generator(nn.Module):
         maps for every image, whatever its batch), or a list of maps [1 or B, 1, r, r], one a convolution."""
         styles = self.styles(w)
         noise = self._noise(noise, w)
-        x = self.constant[None].expand(len(w), -1, -1, -1)
+        x = self.constant.expand(len(w), -1, -1, -1).contiguous(memory_format=torch.channels_last)
         x = self.convs[0](x, styles[:, 0], noise[0])
         image = self.to_images[0](x, styles[:, 1])
         for block in range(1, len(self.to_images)):
@@ -145,7 +145,7 @@ class Discriminator(nn.Module):
         self.logit = EqualLinear(table[4], 1)
 
     def forward(self, x):
-        x = self.from_image(x)
+        x = self.from_image(x.contiguous(memory_format=torch.channels_last))
         for block in self.blocks:
             x = block(x)
         x = self.last(minibatch_deviation(x, self.group))

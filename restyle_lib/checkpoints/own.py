@@ -1,0 +1,116 @@
+"""Our own format: a folder with model.safetensors (fp16) and config.json, which rebuild the network."""
+import copy
+import hashlib
+import importlib
+import json
+from pathlib import Path
+
+import safetensors
+import torch
+from safetensors.torch import load as read_tensors
+from safetensors.torch import save as pack_tensors
+
+from ..errors import UserError, suggest
+from ..files import atomic, write_json
+
+KINDS = {
+    "generator":     "restyle_lib.models.stylegan2:Generator",
+    "discriminator": "restyle_lib.models.stylegan2:Discriminator",
+    "encoder":       "restyle_lib.models.encoders:Encoder",
+    "identity":      "restyle_lib.models.features:IdentityNet",
+    "perceptual":    "restyle_lib.models.features:PerceptualNet",
+    "attributes":    "restyle_lib.models.features:AttributeReader",
+}
+EXACT = ("running_mean", "running_var", "num_batches_tracked", "w_mean")     # kept in float32
+
+
+def model_class(kind):
+    """The class that a kind of network is built with."""
+    if kind not in KINDS:
+        raise suggest(kind, KINDS, "kind of network")
+    module, name = KINDS[kind].split(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def halved(model):
+    """A float32 copy of `model` rounded as save_model does: what config.json says is measured on this one."""
+    model = copy.deepcopy(model).float()
+    model.load_state_dict(_tensors(model, half=True))
+    return model.eval()
+
+
+def _tensors(model, half):
+    """State dict on the CPU, contiguous and unshared; where `half`, floats as fp16 except those in EXACT."""
+    tensors = {}
+    for name, tensor in model.state_dict().items():
+        tensor = tensor.detach().cpu()
+        if tensor.is_floating_point():
+            small = half and name.rsplit(".", 1)[-1] not in EXACT
+            if not tensor.isfinite().all() or small and tensor.abs().max() > 65504:
+                raise UserError(f"the tensor {name} holds values that cannot be saved (infinite, NaN or "
+                                "beyond fp16)")
+            tensor = tensor.to(torch.float16 if small else torch.float32)
+        tensors[name] = tensor.clone().contiguous()
+    return tensors
+
+
+def save_model(folder, model, kind, *, generator=None, half=True, **facts):
+    """Writes `model` (with .config, its constructor's arguments) into `folder`; returns the config.
+
+    generator: the fingerprint of the generator that an encoder was trained with; a generator's own is that of
+    the tensors as written. half: fp16. facts: anything JSON can hold (domain, seed, command, measured
+    numbers).
+    """
+    from ..models.stylegan2 import fingerprint
+    model_class(kind)
+    data = pack_tensors(_tensors(model, half))
+    if kind == "generator":
+        generator = fingerprint(halved(model) if half else model)
+    config = {"kind": kind, "architecture": model.config, "generator": generator, "facts": facts,
+              "file": {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}}
+    folder = Path(folder)
+    with atomic(folder / "model.safetensors") as stream:
+        stream.write(data)
+    write_json(folder / "config.json", config)
+    return config
+
+
+def read_config(folder):
+    """config.json of one of our folders, as a dict."""
+    path = Path(folder) / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}; a model's folder holds config.json and "
+                        "model.safetensors") from None
+    except ValueError:
+        raise UserError(f"{path} is not valid JSON; the folder is damaged or not of this library") from None
+    for key in ("kind", "architecture", "file"):
+        if not isinstance(config, dict) or key not in config:
+            raise UserError(f"{path} lacks '{key}'; it does not describe a model of this library")
+    return config
+
+
+def load_model(folder, kind=None, device="cpu"):
+    """Rebuilds a network from its folder -> (network in float32 and eval mode, without gradients; config).
+
+    UserError when the folder is incomplete or damaged, or holds another kind of network than `kind`."""
+    folder, config = Path(folder), read_config(folder)
+    if kind is not None and config["kind"] != kind:
+        raise UserError(f"{folder} holds a network of kind '{config['kind']}', not '{kind}'")
+    try:
+        data = (folder / "model.safetensors").read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {folder / 'model.safetensors'}: {error.strerror}") from None
+    if hashlib.sha256(data).hexdigest() != config["file"].get("sha256"):
+        raise UserError(f"{folder / 'model.safetensors'} ({len(data)} bytes) is not the file that "
+                        "config.json "
+                        f"describes ({config['file'].get('bytes')} bytes); the folder is damaged, copy it "
+                        "again")
+    try:
+        model = model_class(config["kind"])(**config["architecture"])
+        model.load_state_dict(read_tensors(data))
+    except (TypeError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise UserError(f"{folder} cannot be rebuilt: {reason}") from None
+    return model.float().to(device).eval().requires_grad_(False), config

@@ -1,0 +1,291 @@
+"""Datasets and domains: YAML files read into frozen dataclasses. Nothing in the library knows one by name."""
+import difflib
+import math
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+
+import yaml
+
+from .errors import UserError, suggest
+from .files import ROOT
+
+MANIFESTS = ROOT / "data_manifests"
+LOSSES = ("l2", "perceptual", "identity", "moco", "w_norm", "delta", "adversarial")
+NETWORKS = ("identity", "perceptual", "attributes", "moco", "judge_identity", "judge_perceptual")
+WHOLE = {"train": {"part": [0, 0.9]}, "test": {"part": [0.9, 1]}, "all": {}}       # of files, unless told
+MAX_BYTES, MAX_NODES = 1_000_000, 20_000
+
+
+# ---- what a field accepts: a test, and the same in words
+
+def _number(v):
+    return isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v)
+
+
+def _integer(low):
+    return lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= low
+
+
+def _integers(count, low):
+    return lambda v: isinstance(v, (list, tuple)) and len(v) == count and all(map(_integer(low), v))
+
+
+def _table(names, test):
+    return lambda v: isinstance(v, dict) and all(k in names and test(x) for k, x in v.items())
+
+
+def _choice(*values):
+    return (lambda v: any(type(v) is type(a) and v == a for a in values)), " or ".join(map(str, values))
+
+
+def _range(v):
+    return isinstance(v, (list, tuple)) and len(v) == 2 and all(map(_number, v)) and v[0] < v[1]
+
+
+TEXT = (lambda v: isinstance(v, str) and v.strip() != ""), "a text"
+FLAG = (lambda v: isinstance(v, bool)), "true or false"
+NATURAL = _integer(0), "an integer from 0 on"
+POSITIVE = _integer(1), "an integer from 1 on"
+SIZE = _integers(2, 1), "two positive integers [height, width]"
+RANGE = _range, "two numbers [low, high]"
+
+
+def _field(accepts, default=MISSING):
+    """A dataclass field that accepts what `accepts` says, and null where null is its default."""
+    test, words = accepts
+    metadata = {"test": (lambda v: v is None or test(v)) if default is None else test,
+                "words": words + (", or null" if default is None else "")}
+    return field(**{"default_factory" if callable(default) else "default": default}, metadata=metadata)
+
+
+# ---- the classes
+
+@dataclass(frozen=True)
+class RenderedSource:
+    """Images drawn by a rendered world."""
+    kind: str = _field(_choice("rendered"))
+    world: str = _field(TEXT)
+    seed: int = _field(NATURAL, 0)
+
+
+@dataclass(frozen=True)
+class FileSource:
+    """Images in a folder or zip, nested as they may be; `path` is relative to the YAML file."""
+    kind: str = _field(_choice("folder", "zip"))
+    path: str = _field(TEXT)
+
+
+@dataclass(frozen=True)
+class RenderedSplit:
+    """identities [first, count], `instances` images of each; see the world for `correlated` and `hard`."""
+    identities: tuple = _field((_integers(2, 0), "two integers [first, count]"))
+    instances: int = _field(POSITIVE, 1)
+    correlated: bool = _field(FLAG, True)
+    hard: bool = _field(FLAG, False)
+
+
+@dataclass(frozen=True)
+class FileSplit:
+    """Files below `folder`, named in the file `list`, of a `part` [low, high) of 0...1 (by group or name)."""
+    folder: str = _field(TEXT, None)
+    list: str = _field(TEXT, None)
+    part: tuple = _field(RANGE, None)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Where images come from, and under which terms. `split(name)` opens one of its splits."""
+    name: str = _field(TEXT)
+    source: object = _field(((lambda v: isinstance(v, (RenderedSource, FileSource))), "a source"))
+    licence: str = _field(TEXT)
+    title: str = _field(TEXT, "")
+    description: str = _field(TEXT, "")
+    terms: str = _field(TEXT, "")
+    channels: int = _field(_choice(1, 3), 3)
+    size: tuple = _field(SIZE, None)                  # [height, width]; null: each file its own
+    splits: dict = _field(((lambda v: isinstance(v, dict) and v), "a table of splits"), dict)
+    attributes: str = _field(TEXT, None)              # a CSV whose first column names the images
+    group: str = _field(TEXT, None)                   # "folder", or a column: what must not straddle splits
+    window: tuple = _field(RANGE, None)               # [low, high]: stored values for black and white
+    path: Path = field(default=Path("."), compare=False)
+
+    def split(self, name):
+        """An ImageSource of the split `name`; UserError names the splits there are."""
+        from .sources import open_split
+        if name not in self.splits:
+            raise suggest(name, self.splits, f"split of {self.name}")
+        return open_split(self, name)
+
+
+@dataclass(frozen=True)
+class Domain:
+    """An inversion task: datasets, generator, geometry, networks and losses."""
+    name: str = _field(TEXT)
+    train: str = _field(TEXT)                         # datasets, by name or path
+    resolution: int = _field(POSITIVE)                # of the generator's square
+    encoder_size: tuple = _field(SIZE)
+    title: str = _field(TEXT, "")
+    test: str = _field(TEXT, None)                    # null: the training dataset
+    generator: str = _field(TEXT, None)               # shipped name or path
+    channels: int = _field(_choice(1, 3), 3)
+    crop: tuple = _field((_integers(4, 0), "four integers [top, bottom, left, right]"), None)
+    fit: str = _field(_choice("stretch", "center", "pad"), "stretch")
+    flip: bool = _field(FLAG, True)
+    backbone: str = _field(TEXT, "irse50")
+    head_channels: int = _field(POSITIVE, None)
+    losses: dict = _field((_table(LOSSES, lambda v: _number(v) and v >= 0), f"weights from 0 on, of "
+                                                                            f"{', '.join(LOSSES)}"), dict)
+    networks: dict = _field((_table(NETWORKS, TEXT[0]), f"names or paths, of {', '.join(NETWORKS)}"), dict)
+    path: Path = field(default=Path("."), compare=False)
+
+    def __post_init__(self):
+        if self.crop is None:
+            object.__setattr__(self, "crop", (0, self.resolution, 0, self.resolution))
+        top, bottom, left, right = self.crop
+        if not (top < bottom <= self.resolution and left < right <= self.resolution):
+            raise UserError(f"{self.path}: crop {list(self.crop)} does not lie in a square of "
+                            f"{self.resolution} pixels; "
+                            "accepted: [top, bottom, left, right], bottom and right past the end")
+        if any(full % small for full, small in zip(self.crop_size, self.encoder_size, strict=True)):
+            raise UserError(f"{self.path}: encoder_size {list(self.encoder_size)} does not divide the "
+                            "cropped size "
+                            f"{list(self.crop_size)}; accepted: whole fractions of it, so that pooling is "
+                            "exact")
+
+    @property
+    def crop_size(self):
+        """(height, width) of the domain's images at full size."""
+        top, bottom, left, right = self.crop
+        return bottom - top, right - left
+
+    def dataset(self, role="test"):
+        """The Dataset that the domain trains ("train") or tests ("test") on."""
+        return load_dataset(self.train if role == "train" or self.test is None else self.test)
+
+
+# ---- reading them
+
+def load_domain(name):
+    """A Domain by name (data_manifests/domains) or YAML path. UserError: file, field, what is accepted."""
+    if isinstance(name, Domain):
+        return name
+    path = _find(name, "domains")
+    values = _read(path)
+    for key in {"train", "test", "generator"} & values.keys():
+        values[key] = _beside(path, values[key])
+    if isinstance(networks := values.get("networks"), dict):
+        values["networks"] = {key: _beside(path, value) for key, value in networks.items()}
+    return _build(Domain, values, path)
+
+
+def load_dataset(name):
+    """A Dataset by name (data_manifests/datasets) or a YAML file's path. UserError as for `load_domain`."""
+    if isinstance(name, Dataset):
+        return name
+    path = _find(name, "datasets")
+    values = _read(path)
+    source = values.get("source")
+    kind = source.get("kind") if isinstance(source, dict) else None
+    if kind not in ("rendered", "folder", "zip"):
+        raise UserError(f"{path}: source must have a kind; accepted: rendered, folder, zip")
+    rendered = kind == "rendered"
+    values["source"] = _build(RenderedSource if rendered else FileSource, source, path, "source.")
+    splits = values.get("splits", {} if rendered else WHOLE)
+    if isinstance(splits, dict):
+        cls = RenderedSplit if rendered else FileSplit
+        values["splits"] = {str(k): _build(cls, v, path, f"splits.{k}.") for k, v in splits.items()}
+    if rendered and "size" not in values:
+        raise UserError(f"{path}: size is missing; accepted: {SIZE[1]}")
+    return _build(Dataset, values, path)
+
+
+def available(what):
+    """Names of the "domains" or "datasets" in data_manifests."""
+    return sorted(p.stem for p in (MANIFESTS / what).glob("*.yaml"))
+
+
+def _find(name, what):
+    path = Path(name).expanduser()
+    if path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise UserError(f"there is no file {path}; {what} known by name: "
+                            f"{', '.join(available(what)) or 'none'}")
+        return path
+    if name not in available(what):
+        raise suggest(name, available(what), f"{what[:-1]}")
+    return MANIFESTS / what / f"{name}.yaml"
+
+
+def _beside(path, value):
+    """A path that is relative to a YAML file, or the name that it is."""
+    near = path.parent / value if isinstance(value, str) and ("/" in value or "." in value) else None
+    return str(near) if near is not None and near.exists() else value
+
+
+def _names(cls):
+    return [f.name for f in fields(cls) if f.metadata]
+
+
+def _build(cls, values, path, prefix=""):
+    """A dataclass from a mapping: unknown keys, wrong types and missing fields raise a UserError."""
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: {prefix.rstrip('.') or 'the file'} must be a table; accepted keys: "
+                        f"{', '.join(_names(cls))}")
+    known = {f.name: f for f in fields(cls) if f.metadata}
+    for key, value in values.items():
+        if key not in known:
+            close = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"did you mean '{close[0]}'? " if close else ""
+            raise UserError(f"{path}: unknown field '{prefix}{key}'; {hint}accepted: {', '.join(known)}")
+        if not known[key].metadata["test"](value):
+            raise UserError(f"{path}: {prefix}{key} is {value!r:.60}; accepted: "
+                            f"{known[key].metadata['words']}")
+    for name, f in known.items():
+        if name not in values and f.default is MISSING and f.default_factory is MISSING:
+            raise UserError(f"{path}: {prefix}{name} is missing; accepted: {f.metadata['words']}")
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    return cls(**values, **({"path": path} if cls in (Dataset, Domain) else {}))
+
+
+def _read(path):
+    """A YAML file's top table; refuses damage, doubled keys, and aliases that stand for too many values."""
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise UserError(f"{path} has more than {MAX_BYTES:,} bytes; it is no dataset or domain")
+        text = path.read_text(encoding="utf-8")
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        if _weigh(node, {}, path) > MAX_NODES:
+            raise UserError(f"{path}: its aliases grow to more than {MAX_NODES:,} values; write them out")
+        values = yaml.safe_load(text)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
+    except (UnicodeDecodeError, RecursionError):
+        raise UserError(f"{path} is not a YAML text in UTF-8, or is nested too deep") from None
+    except (yaml.YAMLError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise UserError(f"{path}{line}: not valid YAML "
+                        f"({getattr(error, 'problem', None) or str(error).splitlines()[0]})") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path} must hold a table of fields, as `name: ...`")
+    return values
+
+
+def _weigh(node, sizes, path):
+    """How many values a YAML node stands for with its aliases followed (each node is looked at once)."""
+    if node is None or isinstance(node, yaml.ScalarNode):
+        return 1
+    if id(node) in sizes:
+        if sizes[id(node)] is None:
+            raise UserError(f"{path}: an alias holds itself")
+        return sizes[id(node)]
+    sizes[id(node)] = None
+    children = node.value
+    if isinstance(node, yaml.MappingNode):
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if double := [key for key in keys if keys.count(key) > 1]:
+            raise UserError(f"{path}, line {node.start_mark.line + 1}: the field '{double[0]}' stands there "
+                            "twice")
+        children = [child for pair in node.value for child in pair]
+    sizes[id(node)] = 1 + sum(_weigh(child, sizes, path) for child in children)
+    return sizes[id(node)]

@@ -1,0 +1,157 @@
+"""An encoder, its generator and their domain together: the only place where crop and pooling live."""
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch.nn import functional as F
+
+from .domains import Domain
+from .errors import UserError
+from .models.stylegan2 import fingerprint
+from .refine import one_pass, refine
+
+
+@dataclass(frozen=True, eq=False)
+class Inverter:
+    """Inverts images of a domain. `noise` is "const", a seed, or a list of maps, the same for every image.
+
+    Raises UserError when encoder, generator and domain do not fit together."""
+    encoder: torch.nn.Module
+    generator: torch.nn.Module
+    domain: Domain
+    noise: object = "const"
+    name: str = "inverter"
+
+    def __post_init__(self):
+        domain, generator, encoder = self.domain, self.generator, self.encoder
+        for what, has, needs in [("resolution", generator.resolution, domain.resolution),
+                                 ("number of image channels", generator.image_channels, domain.channels)]:
+            if has != needs:
+                raise UserError(f"{self.name}: the generator's {what} is {has}, the domain {domain.name} "
+                                f"says {needs}")
+        for what, has, needs in [("number of styles", encoder.n_styles, generator.n_styles),
+                                 ("style width", encoder.w_dim, generator.w_dim),
+                                 ("input size", tuple(encoder.input_size), tuple(domain.encoder_size))]:
+            if has != needs:
+                raise UserError(f"{self.name}: the encoder's {what} is {has}, the domain {domain.name} and "
+                                "its "
+                                f"generator need {needs}; this is a checkpoint of another domain or width")
+        if encoder.in_channels not in (domain.channels, 2 * domain.channels):
+            raise UserError(f"{self.name}: the encoder takes {encoder.in_channels} channels, the domain "
+                            f"{domain.name} "
+                            f"needs {2 * domain.channels} (or {domain.channels} for a single pass); this is "
+                            "a checkpoint "
+                            "of another channel count")
+
+    @property
+    def device(self):
+        """Where the generator is."""
+        return self.generator.w_mean.device
+
+    @cached_property
+    def fingerprint(self):
+        """The generator's fingerprint."""
+        return fingerprint(self.generator)
+
+    @property
+    def encode(self):
+        """[B, 2C, H, W] -> residuals [B, k, d], for both kinds of encoder."""
+        single = self.encoder.in_channels == self.domain.channels
+        return one_pass(self.encoder, self.domain.channels) if single else self.encoder
+
+    @torch.no_grad()
+    def render(self, latents, noise=None):
+        """latents [B, d] or [B, k, d] -> full-size images [B, C, Hf, Wf], about [-1, 1], cropped."""
+        return self._draw(latents, noise)
+
+    def _draw(self, latents, noise=None):
+        return crop(self.generator(latents, noise=self.noise if noise is None else noise), self.domain.crop)
+
+    def synthesize(self, latents):
+        """[B, k, d] -> [B, C, H, W] at encoder size: generator, crop, exact average pooling. Has gradients."""
+        return pool(self._draw(latents), self.domain.encoder_size)
+
+    @cached_property
+    def start(self):
+        """The average style w_mean [k, d]."""
+        return self.generator.w_mean.detach().clone()
+
+    @cached_property
+    def start_image(self):
+        """The average style's image [C, H, W] at encoder size."""
+        with torch.no_grad():
+            return self.synthesize(self.start[None])[0]
+
+    def __call__(self, images, steps=5, *, tolerance=0.0, start=None, start_images=None, callback=None,
+                 timed=False, full=None):
+        """Refines `images` [B, C, H, W] in [-1, 1] at encoder size -> Trajectory (see `refine`).
+
+        start, start_images: where to begin, by default w_mean and its image; bootstrapping (Section 5.5)
+        passes another inverter's latents and images. full(t, active [n], images [n, C, Hf, Wf]): gets the
+        full-size images.
+        """
+        images = self.check(images)
+        if start is None:
+            start, start_images = self.start, self.start_image
+        latest = {}
+
+        def synthesize(latents):
+            latest["full"] = self.render(latents)
+            return pool(latest["full"], self.domain.encoder_size)
+
+        def follow(t, now, active):
+            if full is not None:
+                full(t, active, latest["full"])
+            if callback is not None:
+                callback(t, now, active)
+
+        trajectory = refine(self.encode, synthesize, images, start, start_images=start_images, steps=steps,
+                            tolerance=tolerance, callback=follow, timed=timed)
+        return trajectory.replace(noise=self.noise, generator=self.fingerprint)
+
+    def rerender(self, trajectory, full=False):
+        """A trajectory's images again, from its latents and noise: [T+1, B, C, H, W] at encoder or full size.
+
+        A start that all images share is drawn once, as it was. Refuses a trajectory of another generator."""
+        if trajectory.latents is None:
+            raise UserError("this trajectory holds no latents to render")
+        if trajectory.generator != self.fingerprint:
+            raise UserError(f"the trajectory comes from generator "
+                            f"{trajectory.generator[:12] or '(unknown)'}, "
+                            f"{self.name} has {self.fingerprint[:12]}")
+        noise = trajectory.noise
+        noise = noise if isinstance(noise, (str, int)) else [m.to(self.device) for m in noise]
+        images = []
+        for latents in trajectory.latents.to(self.device):
+            shared = torch.equal(latents, latents[:1].expand_as(latents))
+            drawn = self.render(latents[:1] if shared else latents, noise)
+            drawn = drawn if full else pool(drawn, self.domain.encoder_size)
+            images.append(drawn.expand(len(latents), -1, -1, -1))
+        return torch.stack(images)
+
+    def check(self, images):
+        """`images` on the device; UserError unless [B, C, H, W] at encoder size, floating, in [-1, 1]."""
+        shape = [self.domain.channels, *self.domain.encoder_size]
+        if images.dim() != 4 or list(images.shape[1:]) != shape or not len(images):
+            raise UserError(f"images are {list(images.shape)}; the domain {self.domain.name} takes "
+                            f"[B, {', '.join(map(str, shape))}]")
+        if not images.is_floating_point() or images.min() < -1.01 or images.max() > 1.01:
+            raise UserError(f"images must be floating point in [-1, 1], not {images.dtype} "
+                            f"from {images.min().item():g} to {images.max().item():g}")
+        return images.to(self.device)
+
+    def to(self, device):
+        """The same inverter with its networks moved to `device`."""
+        return replace(self, encoder=self.encoder.to(device), generator=self.generator.to(device))
+
+
+def crop(images, bounds):
+    """images [B, C, R, R] -> rows top...bottom and columns left...right of them."""
+    top, bottom, left, right = bounds
+    return images[..., top:bottom, left:right]
+
+
+def pool(images, size):
+    """Exact average pooling to `size` [H, W], which the images' size is a multiple of."""
+    factors = images.shape[-2] // size[0], images.shape[-1] // size[1]
+    return images if factors == (1, 1) else F.avg_pool2d(images, factors)

@@ -1,0 +1,77 @@
+"""Finding and loading networks: by the name of shipped weights ("avatars/restyle-psp") or by a path."""
+from pathlib import Path
+
+from .domains import load_domain
+from .errors import UserError, suggest
+from .files import ASSETS
+
+
+def shipped():
+    """Names of the shipped networks, "domain/model", sorted."""
+    return sorted(str(c.parent.relative_to(ASSETS).as_posix()) for c in ASSETS.glob("*/*/config.json"))
+
+
+def find(name, default="generator"):
+    """A network's folder or file, from a path, a shipped "domain/model" or a "domain" (its `default` model)."""
+    path = Path(name).expanduser()
+    asset = f"{name}/{default}" if "/" not in str(name) else str(name)
+    if asset in shipped():
+        return ASSETS / asset
+    if path.exists():
+        return path
+    if len(path.parts) > 2 or path.suffix:
+        raise UserError(f"there is no file or folder {path}; shipped: {', '.join(shipped()) or 'none'}")
+    raise suggest(name, shipped(), "model")
+
+
+def load_network(name, kind, device="cpu"):
+    """A network of one kind ("identity", "perceptual", ...), by shipped name or path -> module."""
+    return _load(find(name, kind), kind, device)[0]
+
+
+def load_generator(name, device="cpu"):
+    """A generator by shipped name ("avatars"), or a path: our own folder or a published file."""
+    return _load(find(name), "generator", device)[0]
+
+
+def load_inverter(name, domain=None, generator=None, device="cpu"):
+    """Encoder, generator and domain together, by shipped name ("avatars/restyle-psp") or an encoder's path.
+
+    The domain comes from the file unless given (name, YAML path or Domain), the generator from the file or
+    domain unless given (name, path or module). UserError when the encoder was trained on another generator or
+    cannot fit.
+    """
+    from .inverter import Inverter
+    path = find(name, "restyle-psp")
+    encoder, config = _load(path, "encoder", device)
+    domain = domain or config.get("facts", {}).get("domain") or _domain_of(path)
+    if domain is None:
+        raise UserError(f"{name} does not say which domain it inverts; name one: domain=...")
+    domain = load_domain(domain)
+    generator = generator or config.get("parts", {}).get("generator") or domain.generator
+    if generator is None:
+        raise UserError(f"the domain {domain.name} names no generator; name one: generator=...")
+    if isinstance(generator, (str, Path)):
+        generator = load_generator(generator, device)
+    inverter = Inverter(encoder, generator, domain, name=str(name))
+    trained = config.get("generator")
+    if trained and trained != inverter.fingerprint:
+        raise UserError(f"{name} was trained with generator {trained[:12]}, the one given is "
+                        f"{inverter.fingerprint[:12]}; this is a checkpoint of another domain or generator")
+    return inverter
+
+
+def _domain_of(path):
+    return path.parent.name if path.is_relative_to(ASSETS) else None
+
+
+def _load(path, kind, device):
+    """(module, config) of a network file: our own folders here, published files by their layout."""
+    from .checkpoints import inspect, own
+    found = inspect.kind_of(path)
+    if found == "own":
+        return own.load_model(path, kind, device)
+    if found == "torch":
+        from .checkpoints import published
+        return published.load(path, kind, device)
+    raise UserError(f"{path} is {inspect.NAMES[found]}; expected a network of kind '{kind}'")

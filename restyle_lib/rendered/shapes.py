@@ -23,8 +23,8 @@ def ramp(low, high, x):
 
 
 def bump(x, y, wide, high):
-    """exp(-(x/wide)² - (y/high)²)."""
-    return torch.addcmul((x * (1 / wide)).square_(), y * (1 / high), y * (1 / high)).neg_().exp_()
+    """exp(-(x/wide)² - (y/high)²); the exponent stops at -30, short of slow denormal numbers."""
+    return torch.addcmul((x * (1 / wide)).square_(), y * (1 / high), y * (1 / high)).clamp_(max=30).neg_().exp_()
 
 
 def rotation(yaw, pitch, roll):
@@ -74,8 +74,8 @@ def cast(grid, pixel, frame, origin, centre, radii, back=False):
     z = -(m13 * x + m23 * y) / m33 + (-depth if back else depth)
     point = torch.stack([x, y, z], 1)
     normal = m @ point
-    normal = normal / (normal.square().sum(1, keepdim=True) + 1e-6).sqrt()
-    local = frame.transpose(1, 2) @ (point + (middle - origin)[..., None])
+    normal = normal * torch.linalg.vecdot(normal, normal, dim=1).add_(1e-6).rsqrt_()[:, None]
+    local = torch.baddbmm(centre[..., None], frame.transpose(1, 2), point)
     return Hit(cover, z + middle[:, 2:3], -normal if back else normal, local)
 
 

@@ -11,7 +11,7 @@ from restyle_lib.models.layers import upsample
 from restyle_lib.models.stylegan2 import Discriminator, Generator
 from restyle_lib.training.augment import KINDS, augment
 from restyle_lib.training.autoencode import ImageToZ
-from restyle_lib.training.generator import GeneratorTraining, copy_matching, train_generator
+from restyle_lib.training.generator import GeneratorTraining, copy_matching, generator_share, train_generator
 from restyle_lib.training.loop import load_state
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -50,7 +50,7 @@ def same(a, b):
         torch.equal(a[k], b[k]) if isinstance(a[k], torch.Tensor) else a[k] == b[k] for k in a)
 
 
-@pytest.mark.parametrize("settings", [{}, {"reuse_fakes": True},
+@pytest.mark.parametrize("settings", [{}, {"reuse_fakes": True}, {"reuse_gradient": True},
                                       {"reconstruction_images": 8, "reconstruction_weight": 0.5}])
 def test_resumed_equals_uninterrupted(tmp_path, settings):
     train(tmp_path / "whole", **settings)
@@ -126,6 +126,16 @@ def test_refusals(tmp_path):
         train(tmp_path / "e", lr_g=1e-3)
     with pytest.raises(UserError, match="is (nan|inf|-inf)"):
         train(tmp_path / "f", lr_g=1e30, lr_d=1e30, total_images=400)
+
+
+def test_the_shared_gradient_is_the_generators_own():
+    torch.manual_seed(0)
+    judge = Discriminator(8, channels=CHANNELS, mbstd_group=1)
+    x = torch.randn(4, 3, 8, 8, requires_grad=True)
+    logits = judge(x)
+    wanted, = torch.autograd.grad(F.softplus(-logits).mean(), x, retain_graph=True)
+    other, = torch.autograd.grad(F.softplus(logits).mean(), x)
+    assert torch.allclose(other * generator_share(logits), wanted, rtol=1e-4, atol=1e-7)
 
 
 def test_grey_images_train(tmp_path):

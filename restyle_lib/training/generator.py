@@ -44,6 +44,7 @@ class GeneratorTraining:
     augment_images: int = 100_000       # images for p to move by 1
     freeze_d: int = 0                   # residual blocks of D frozen from the image's side, with its first layer
     reuse_fakes: bool = False           # one batch of fakes for both networks: saves a generator pass
+    reuse_gradient: bool = False        # ... and D's gradient to them: saves a pass through D, G's update a step behind
     reconstruction_images: int = 0      # warm start as an autoencoder on so many images, before total_images
     reconstruction_weight: float = 0.0  # weight of the autoencoder during adversarial training
     reconstruction_half: int = 0        # ... halved every so many images; 0: constant
@@ -89,6 +90,14 @@ def train_generator(images, out, *, config, device="cpu", init_from=None, percep
     trainer.set_rates()
     loop.run(trainer.step)
     return out / "generator"
+
+
+def generator_share(logits):
+    """What turns the gradient of softplus(l) into that of softplus(-l): -sigmoid(-l) / sigmoid(l) = -exp(-l), bounded.
+
+    Applied to images [B, C, R, R] instead of logits [B, 1] it neglects what images of a group do to each other through
+    the minibatch deviation."""
+    return -torch.exp(-logits.detach()).clamp(max=50)[:, :, None, None]
 
 
 class _Facts:
@@ -204,26 +213,27 @@ class _Trainer:
 
     def _adversarial(self, images, number):
         c, number = self.c, number - self.warm_steps
-        if c.reuse_fakes:
+        with torch.set_grad_enabled(c.reuse_fakes or c.reuse_gradient):
             fakes = self._fakes()
-        else:
-            with torch.no_grad():
-                fakes = self._fakes()
         self._freeze(False)
-        real, fake = self._judge(images), self._judge(fakes.detach())
+        pixels = fakes.detach().requires_grad_(c.reuse_gradient)
+        real, fake = self._judge(images), self._judge(pixels)
         loss_real, loss_fake = F.softplus(-real).mean(), F.softplus(fake).mean()
         self._update(self.opt_d, loss_real + loss_fake)
         terms = {"d_real": loss_real, "d_fake": loss_fake, "logit_real": real.mean(), "logit_fake": fake.mean()}
         if c.r1 and number % c.r1_every == 0:
             terms["r1"] = self._r1(images)
         self._freeze(True)
-        fakes = fakes if c.reuse_fakes else self._fakes()
-        loss = F.softplus(-self._judge(fakes)).mean()
-        terms["g"] = loss
+        self.opt_g.zero_grad(set_to_none=True)
+        if c.reuse_gradient:
+            terms["g"] = F.softplus(-fake.detach()).mean()
+            fakes.backward(pixels.grad * generator_share(fake))
+        else:
+            fakes = fakes if c.reuse_fakes else self._fakes()
+            terms["g"] = F.softplus(-self._judge(fakes)).mean()
+            terms["g"].backward()
         weight = c.reconstruction_weight and number % c.reconstruction_every == 0 and c.reconstruction_weight * (
             0.5 ** (number * c.batch / c.reconstruction_half) if c.reconstruction_half else 1.0)
-        self.opt_g.zero_grad(set_to_none=True)
-        loss.backward()
         if weight and weight > 1e-3:
             terms |= self._warm(images, weight)
         else:

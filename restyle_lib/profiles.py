@@ -1,0 +1,46 @@
+"""The one table of sizes: the size parameters of every notebook by profile; one left at 0 is read here."""
+from types import SimpleNamespace
+
+from .errors import UserError, suggest
+
+PROFILES = {
+    "smoke": "what the tests run: seconds, two cores, no download",
+    "quick": "the embedded world with the shipped weights: every figure real, minutes on two cores",
+    "gpu": "the embedded world trained on one GPU, minutes per notebook",
+    "paper": "published sizes, data and schedules, hours",
+}
+
+# notebook, size                        smoke  quick   gpu  paper  what it counts
+SIZES = (
+    ("00_start_here", "images",             2,     4,    6,     6, "held-out images that are inverted"),
+    ("00_start_here", "steps",              2,     5,    5,     5, "refinement steps"),
+)
+
+# Seconds that a notebook takes, measured on two cores (smoke, quick) and one H200 (gpu); None: not measured.
+SECONDS = {
+    "00_start_here": (8, 20, None, None),
+}
+
+
+def size_names(notebook):
+    """The size parameters of a notebook, in the table's order."""
+    return [name for row, name, *_ in SIZES if row == notebook]
+
+
+def sizes(notebook, profile, given):
+    """SimpleNamespace of resolved sizes: a value of 0 in `given` becomes the profile's, any other wins."""
+    check_profile(profile)
+    column = list(PROFILES).index(profile)
+    table = {row[1]: row[2 + column] for row in SIZES if row[0] == notebook}
+    for name, value in given.items():
+        if name not in table:
+            raise suggest(name, table, f"size parameter of {notebook}")
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise UserError(f"{name}={value}: expected a whole number, 0 for the profile's value")
+    return SimpleNamespace(**{name: given.get(name) or value for name, value in table.items()})
+
+
+def check_profile(profile):
+    """Refuses a profile that does not exist."""
+    if profile not in PROFILES:
+        raise suggest(profile, PROFILES, "profile")

@@ -1,0 +1,76 @@
+"""What decides a result beside its parameters: commit, command, versions, hardware, checksums."""
+import hashlib
+import os
+import platform
+import re
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+from .files import ASSETS, ROOT
+
+PACKAGES = ("torch", "torchvision", "numpy", "pillow", "kornia", "lpips", "safetensors", "matplotlib",
+            "papermill", "nbconvert")
+
+
+def provenance(domain):
+    """A JSON-able dict of all of it; checksums are of the domain's manifest and shipped weights."""
+    files = [Path(domain), *(ROOT / "data_manifests" / "domains").glob(f"{domain}.yaml"),
+             *ASSETS.glob(f"{domain}/*/*.safetensors")]
+    commit, changed = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
+    return {"command": os.environ.get("RESTYLE_COMMAND", "by hand, in Jupyter or with papermill"),
+            "commit": commit, "dirty": bool(changed), "python": platform.python_version(),
+            "platform": platform.platform(), "hardware": hardware(),
+            "packages": {package: _version(package) for package in PACKAGES},
+            "files": {shorter(p): sha256(p) for p in sorted(files) if p.is_file()}}
+
+
+def hardware():
+    """One line: the GPU if torch is loaded and sees one, processor, cores, memory."""
+    torch = sys.modules.get("torch")
+    words = [torch.cuda.get_device_name(0)] if torch and torch.cuda.is_available() else []
+    try:
+        names = re.findall(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
+        memory = f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"
+    except (OSError, ValueError, AttributeError):
+        names, memory = [], ""
+    words += [names[0] if names else platform.machine(), f"{os.cpu_count()} cores", memory]
+    return ", ".join(filter(None, words))
+
+
+def sha256(path):
+    """Hex digest of a file."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def shorter(path):
+    """`path` relative to the repository where it lies inside."""
+    path = Path(path).resolve()
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
+
+
+def peak_memory():
+    """The process's peak resident memory in MiB, None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
+
+
+def _git(*words):
+    try:
+        done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _version(package):
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,162 @@
+"""What a reader sees of a run without code: its index.html, and the committed digest in outputs/gallery/."""
+import base64
+import html
+import io
+import json
+
+from . import runs, workbook
+from .errors import UserError
+from .files import atomic
+from .html import page
+
+KEYS = ("name", "value", "unit")
+LINKS = (("notebook.html", "executed notebook"), ("notebook.ipynb", "as .ipynb"), ("run.json", "provenance"))
+
+
+def number(value):
+    """A record's value for reading: four significant digits, words for truth values, a dash for none."""
+    if value is None or isinstance(value, bool):
+        return "–" if value is None else str(value)
+    return str(value) if isinstance(value, int) else f"{value:.4g}"
+
+
+def records_table(records):
+    """An HTML table of records; the columns after the unit are whatever the records were measured on."""
+    where = list(dict.fromkeys(k for r in records for k in r if k not in KEYS))
+    head = "".join(f"<th>{html.escape(k)}</th>" for k in (*KEYS, *where))
+    rows = "".join(f"<tr><td>{html.escape(r['name'])}</td><td class='number'>{number(r['value'])}</td>"
+                   + "".join(f"<td>{html.escape(str(r.get(k, '')))}</td>" for k in ("unit", *where))
+                   + "</tr>\n" for r in records)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>\n{rows}</tbody></table>"
+
+
+def small(path, limit=300_000):
+    """PNG bytes of a figure under `limit`: as saved, else with 256 colours, else halved as well."""
+    from PIL import Image
+
+    data = path.read_bytes()
+    with Image.open(io.BytesIO(data)) as opened:
+        image = opened.convert("RGB")
+    while len(data) > limit:
+        stream = io.BytesIO()
+        few = image.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        few.save(stream, "png", optimize=True)
+        data, image = stream.getvalue(), image.reduce(2)
+    return data
+
+
+def write_index(folder):
+    """Writes index.html of a run folder from what its notebooks left so far; images are inside the page."""
+    parts = [(path.parent, runs.read_facts(path.parent)) for path in sorted(folder.glob("*/run.json"))]
+    newest = max((facts for _, facts in parts), key=lambda f: f["started"], default={})
+    contents = "".join(f"<tr><td><a href='#{p.name}'>{html.escape(_title(p.name))}</a></td>"
+                       f"<td>{_status(f)}</td><td class='number'>{_seconds(f)}</td></tr>\n" for p, f in parts)
+    body = [f"<h1>Run {html.escape(folder.name)}</h1>",
+            f"<p class='quiet'>{html.escape(' · '.join(_origin(newest)))}</p>",
+            _claims_html(folder), f"<table><tbody>\n{contents}</tbody></table>"]
+    body += [_section(place, facts) for place, facts in parts]
+    with atomic(folder / "index.html", "w") as stream:
+        stream.write(page(f"ReStyle workbook: {folder.name}", "\n".join(body)))
+    return folder / "index.html"
+
+
+def _section(place, facts):
+    figures = []
+    for figure in runs.read_figures(place):
+        file = f"{place.name}/figures/{figure['name']}"
+        data = base64.b64encode(small(place / "figures" / f"{figure['name']}.png")).decode()
+        figures.append(f"<figure><a href='{file}.png'><img alt='{html.escape(figure['alt'], quote=True)}' "
+                       f"src='data:image/png;base64,{data}'></a><figcaption>{html.escape(figure['caption'])} "
+                       f"<a href='{file}.pdf'>PDF</a> <a href='{file}.csv'>data</a></figcaption></figure>")
+    links = [f"<a href='{place.name}/{file}'>{words}</a>" for file, words in LINKS if (place / file).exists()]
+    told = {**facts["parameters"], **facts.get("sizes", {})}
+    told = html.escape(", ".join(f"{k} {v}" for k, v in told.items() if v != ""))
+    checks = "".join(f"<li>{html.escape(k)}: <b>{v}</b></li>" for k, v in facts.get("checks", {}).items())
+    records = runs.read_records(place)
+    return "\n".join([
+        f"<h2 id='{place.name}'>{html.escape(_title(place.name))}</h2>",
+        f"<p class='quiet'>{_status(facts)} · {told} · {' · '.join(links)}</p>",
+        f"<p class='failed'>{html.escape(facts['error'])}</p>" if facts.get("error") else "",
+        *figures, f"<ul>{checks}</ul>" if checks else "",
+        f"<details><summary>{len(records)} numbers</summary>{records_table(records)}</details>" if records
+        else ""])
+
+
+def write_gallery(folder):
+    """Writes outputs/gallery/RESULTS.md and its pictures from a run: the digest for a code host."""
+    target = runs.outputs_dir() / "gallery"
+    parts = [(p.parent, runs.read_facts(p.parent)) for p in sorted(folder.glob("*/run.json"))]
+    parts = [(place, facts) for place, facts in parts if facts["status"] == "finished"]
+    if not parts:
+        raise UserError(f"run {folder.name} holds no finished notebook yet")
+    newest = max((facts for _, facts in parts), key=lambda f: f["started"])
+    lines = ["# Results", "", f"Measured by run `{folder.name}`: {' · '.join(_origin(newest))}.", "",
+             *_claims_markdown(folder)]
+    for place, facts in parts:
+        lines += [f"## {place.name}: {_title(place.name)}", ""]
+        figures = runs.read_figures(place)
+        for figure in [f for f in figures if f["gallery"]] or figures[:1]:
+            file = f"{place.name}_{figure['name']}.png"
+            with atomic(target / file) as stream:
+                stream.write(small(place / "figures" / f"{figure['name']}.png"))
+            lines += [f"![{figure['alt']}]({file})", "", f"*{figure['caption']}*", ""]
+        lines += _records_markdown(runs.read_records(place))
+        lines += [f"{_seconds(facts)}; `{facts['command']}`" if "command" in facts else "", ""]
+    with atomic(target / "RESULTS.md", "w") as stream:
+        stream.write("\n".join(lines).rstrip() + "\n")
+    return target / "RESULTS.md"
+
+
+def _records_markdown(records):
+    rows = []
+    for r in records:
+        where = ", ".join(f"{k} {v}" for k, v in r.items() if k not in KEYS)
+        rows.append(f"| {r['name']} | {number(r['value'])} {r['unit']} | {where} |")
+    return ["| number | value | measured on |", "|---|---|---|", *rows, ""] if rows else []
+
+
+def _claims(folder):
+    """Rows of 90_claims/claims.json, the claims notebook's own file; none before it has run."""
+    path = folder / "90_claims" / "claims.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+
+
+def _claims_html(folder):
+    rows = _claims(folder)
+    if not rows:
+        return ""
+    head = "".join(f"<th>{html.escape(k)}</th>" for k in rows[0])
+    cells = "".join("<tr>" + "".join(f"<td>{html.escape(str(v))}</td>" for v in r.values()) + "</tr>\n"
+                    for r in rows)
+    return f"<h2>Claims</h2><table><thead><tr>{head}</tr></thead><tbody>\n{cells}</tbody></table>"
+
+
+def _claims_markdown(folder):
+    rows = _claims(folder)
+    line = "| " + " | ".join(rows[0]) + " |" if rows else ""
+    return ["## Claims", "", line, "|---" * len(rows[0]) + "|",
+            *("| " + " | ".join(map(str, r.values())) + " |" for r in rows), ""] if rows else []
+
+
+def _title(name):
+    try:
+        return workbook.title(name)[0]
+    except (OSError, UserError, IndexError):
+        return name
+
+
+def _origin(facts):
+    commit = (facts.get("commit") or "no commit")[:10] + (" with changes" if facts.get("dirty") else "")
+    profile = facts.get("parameters", {}).get("profile", "")
+    words = (f"profile {profile}", f"commit {commit}", facts.get("hardware"), facts.get("started", "")[:10],
+             facts.get("asked") or facts.get("command"))
+    return [word for word in words if word]
+
+
+def _status(facts):
+    return f"<span class='{facts['status']}'>{facts['status']}</span>"
+
+
+def _seconds(facts):
+    seconds = facts.get("seconds_with_kernel") or facts.get("seconds")
+    return f"{seconds:.0f} s" if seconds else ""

@@ -1,7 +1,8 @@
-"""A warm start for a generator: trained first as the decoder of an autoencoder, it covers poses and attributes early.
+"""A warm start for a generator: trained first as the decoder of a variational autoencoder (Kingma and Welling 2014;
+with a GAN after it: Larsen et al. 2016), it covers poses and attributes before the adversarial game sharpens it.
 
-A small encoder maps an image to a point on the sphere of z; a sliced Wasserstein term (after Kolouri et al. 2018)
-keeps the codes distributed like normalised normal draws, so that sampling z afterwards works. Needs no labels.
+A small encoder maps an image to a normal distribution of z; its divergence from N(0, I) is part of the loss, so that
+sampling z afterwards works. Needs no labels.
 """
 import math
 
@@ -11,9 +12,9 @@ from torch import nn
 
 
 class ImageToZ(nn.Module):
-    """x [B, C, R, R] -> z [B, z_dim] of norm sqrt(z_dim); remembers its latest codes for the distribution term."""
+    """x [B, C, R, R] -> mean and log variance of z, [B, z_dim] each."""
 
-    def __init__(self, resolution, z_dim, image_channels=3, width=32, memory=512):
+    def __init__(self, resolution, z_dim, image_channels=3, width=32):
         super().__init__()
         layers, channels = [], image_channels
         for level in range(int(math.log2(resolution)) - 2):
@@ -22,24 +23,11 @@ class ImageToZ(nn.Module):
             if resolution >> (level + 1) <= 16:
                 layers += [nn.Conv2d(out, out, 3, 1, 1), nn.LeakyReLU(0.2)]
             channels = out
-        self.layers, self.last = nn.Sequential(*layers), nn.Linear(channels * 16, z_dim)
-        self.register_buffer("memory", F.normalize(torch.randn(memory, z_dim), dim=1) * math.sqrt(z_dim))
+        self.layers, self.last = nn.Sequential(*layers), nn.Linear(channels * 16, 2 * z_dim)
 
     def forward(self, x):
-        return self.on_sphere(self.last(self.layers(x).flatten(1)))
-
-    @staticmethod
-    def on_sphere(z):
-        return F.normalize(z, dim=1) * math.sqrt(z.shape[1])
-
-    def distribution(self, z, projections=256):
-        """Sliced Wasserstein distance of z [B, d] (with the remembered codes) to N(0, I); then remembers z."""
-        directions = F.normalize(torch.randn(z.shape[1], projections, device=z.device), dim=0)
-        codes = torch.sort(torch.cat([z, self.memory]) @ directions, dim=0).values
-        ranks = (torch.arange(len(codes), device=z.device) + 0.5) / len(codes)
-        distance = (codes - torch.special.ndtri(ranks)[:, None]).square().mean()
-        self.memory.copy_(torch.cat([z.detach(), self.memory])[:len(self.memory)])
-        return distance * (len(codes) / len(z))
+        mean, log_variance = self.last(self.layers(x).flatten(1)).chunk(2, dim=1)
+        return mean, log_variance.clamp(-12, 4)
 
 
 def reconstruction_loss(output, target, perceptual=None):
@@ -54,10 +42,10 @@ def reconstruction_loss(output, target, perceptual=None):
     return loss if perceptual is None else loss + perceptual(output, target).mean()
 
 
-def autoencode(encoder, generator, images, *, perceptual=None, angle=0.1, distribution=1.0):
-    """One forward pass -> {"reconstruction", "codes"} losses. `angle`: size of the noise turned into each code."""
-    z = encoder(images)
-    noisy = encoder.on_sphere(z + angle * torch.randn_like(z))
-    output = generator(generator.mapping(noisy), noise="random")
-    return {"reconstruction": reconstruction_loss(output, images, perceptual),
-            "codes": distribution * encoder.distribution(z)}
+def autoencode(encoder, generator, images, *, perceptual=None, divergence=4e-4):
+    """One forward pass -> {"reconstruction", "codes"} losses; `divergence` weighs the nats per image of the codes."""
+    mean, log_variance = encoder(images)
+    z = mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
+    output = generator(generator.mapping(z), noise="random")
+    nats = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1).mean()
+    return {"reconstruction": reconstruction_loss(output, images, perceptual), "codes": divergence * nats}

@@ -1,7 +1,7 @@
-"""What is measured on images and features: per image, unrounded, on float images in [-1, 1] unless said otherwise.
+"""What is measured on images and features: per image, unrounded, on float images in [-1, 1].
 
-L2 is on the [-1, 1] scale, four times that of [0, 1] (as in the published scores); networks are passed in and named by
-the caller, so that the network that trains is never silently the one that judges."""
+L2 is on the [-1, 1] scale, four times that of [0, 1] (as in the published scores); networks are passed in and
+named by the caller, so that the network that trains is never silently the one that judges."""
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -13,17 +13,24 @@ MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)      # Wang, Simoncel
 
 
 def batches(images, size=64, device="cpu"):
-    """Yields float32 batches [b, C, H, W] in [-1, 1] from uint8 [N, H, W, C] arrays or float tensors [N, C, H, W]."""
+    """Yields float32 [b, C, H, W] in [-1, 1] from uint8 [N, H, W, C] arrays or float tensors [N, C, H, W]."""
     for first in range(0, len(images), size):
-        part = images[first:first + size]
-        if not torch.is_tensor(part):
-            part = torch.from_numpy(np.array(part)).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
-        yield part.to(device).contiguous()
+        yield to_floats(images[first:first + size], device)
+
+
+def to_floats(images, device="cpu"):
+    """uint8 [B, H, W, C] -> float32 [B, C, H, W] in [-1, 1] on the device; float tensors only move there."""
+    images = images if torch.is_tensor(images) else torch.from_numpy(np.array(images))
+    images = images.to(device)
+    if images.dtype == torch.uint8:
+        images = images.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+    return images.contiguous()
 
 
 def _same(a, b):
     if a.shape != b.shape or a.dim() != 4:
-        raise UserError(f"images to compare must have one shape [B, C, H, W], got {list(a.shape)} and {list(b.shape)}")
+        raise UserError("images to compare must have one shape [B, C, H, W], got "
+                        f"{list(a.shape)} and {list(b.shape)}")
 
 
 def l2(a, b):
@@ -59,9 +66,10 @@ def _filter(x, kernel):
 
 
 def ms_ssim(a, b):
-    """Multi-scale structural similarity per image (Wang et al. 2003): [B, C, H, W] twice -> [B], 1 for equal images.
+    """Multi-scale structural similarity per image (Wang et al. 2003): [B, C, H, W] twice -> [B], at most 1.
 
-    Five scales when the shorter side allows (11 pixels are needed at the last), fewer with renormalised weights below."""
+    Five scales when the shorter side allows (the last needs 11 pixels), below that fewer, weights
+    renormalised."""
     _same(a, b)
     short = min(a.shape[-2:])
     if short < 11:
@@ -77,7 +85,8 @@ def ms_ssim(a, b):
         both = _filter(a * b, kernel) - mean_a * mean_b
         similarity = (2 * both + 9e-4) / (var_a + var_b + 9e-4)
         if scale == scales - 1:
-            similarity = similarity * (2 * mean_a * mean_b + 1e-4) / (mean_a.square() + mean_b.square() + 1e-4)
+            luminance = (2 * mean_a * mean_b + 1e-4) / (mean_a.square() + mean_b.square() + 1e-4)
+            similarity = similarity * luminance
         result = result * similarity.mean(dim=(1, 2, 3)).clamp_min(0) ** weight
         a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
     return result
@@ -97,9 +106,11 @@ def identity(network, a, b):
 
 @torch.no_grad()
 def features(network, images, batch=64, device="cpu"):
-    """Features [N, d] float32 of any network: a tensor output is flattened, a list of maps averaged over space and joined.
+    """Features [N, d] float32 of any network: tensors are flattened, lists of maps averaged over space and
+    joined.
 
-    images: uint8 [N, H, W, C] or float [N, C, H, W]; a dict output (an attribute reader's) joins its values."""
+    images: uint8 [N, H, W, C] or float [N, C, H, W]; a dict (an attribute reader's output) joins its
+    values."""
     rows = []
     for part in batches(images, batch, device):
         value = network(part)
@@ -111,13 +122,16 @@ def features(network, images, batch=64, device="cpu"):
 
 
 def kid(a, b, *, subset=1000, subsets=20, seed=0):
-    """Kernel inception distance with the features given (Binkowski et al. 2018): (mean, standard deviation) over subsets.
+    """Kernel inception distance (Binkowski et al. 2018) in the features given: (mean, deviation) over
+    subsets.
 
-    a, b: [n, d] and [m, d] features of any network. Unbiased squared MMD with the kernel (x.y / d + 1)^3, so that equal
-    distributions give zero on average and a single value may be negative. One subset of everything if `subset` >= n, m."""
+    a, b: [n, d] and [m, d] features of any network. Unbiased squared MMD with the kernel (x.y / d + 1)^3:
+    equal distributions give zero on average, a single value may be negative. One subset of all if `subset` >=
+    n = m."""
     a, b = torch.as_tensor(np.asarray(a)).double(), torch.as_tensor(np.asarray(b)).double()
     if min(len(a), len(b)) < 2 or a.shape[1] != b.shape[1]:
-        raise UserError(f"KID needs two or more feature rows of one width, got {list(a.shape)} and {list(b.shape)}")
+        raise UserError("KID needs two or more feature rows of one width, got "
+                        f"{list(a.shape)} and {list(b.shape)}")
     rng = np.random.Generator(np.random.Philox(seed))
     size = min(subset, len(a), len(b))
     whole = size == len(a) == len(b)
@@ -132,9 +146,10 @@ def kid(a, b, *, subset=1000, subsets=20, seed=0):
 
 
 def verification_pairs(identities, count=6000, seed=0):
-    """Half genuine, half impostor pairs: identities [n] -> (first [count], second [count], same [count] of bool).
+    """Half genuine, half impostor pairs: identities [n] -> first, second, same (bool), each [count].
 
-    Genuine pairs are two images of one identity; every identity with two or more images is drawn equally often."""
+    Genuine pairs are two images of one identity; identities with two or more images are drawn equally
+    often."""
     rng = np.random.Generator(np.random.Philox(seed))
     _, group, counts = np.unique(np.asarray(identities), return_inverse=True, return_counts=True)
     groups = np.split(np.argsort(group, kind="stable"), np.cumsum(counts)[:-1])
@@ -151,7 +166,8 @@ def verification_pairs(identities, count=6000, seed=0):
 
 
 def verification_auc(embeddings, identities, *, count=6000, seed=0, similarity=None):
-    """AUC of telling same from other identity over `count` pairs; similarity defaults to the cosine of embeddings [n, d]."""
+    """AUC of telling same from other identity over `count` pairs of embeddings [n, d]; by their cosine if not
+    told."""
     embeddings = np.asarray(embeddings, dtype=np.float64)
     first, second, same = verification_pairs(identities, count, seed)
     if similarity is None:
@@ -163,7 +179,8 @@ def verification_auc(embeddings, identities, *, count=6000, seed=0, similarity=N
 
 
 def mean_colours(images):
-    """All that a colour-only verifier sees: the mean colours of the whole image and of its middle half, [N, 2C]."""
+    """What a colour-only verifier sees: the mean colours of the whole image and of its middle half, [N,
+    2C]."""
     rows = []
     for part in batches(images, 256):
         height, width = part.shape[-2:]
@@ -173,8 +190,9 @@ def mean_colours(images):
 
 
 def colour_auc(images, identities, *, count=6000, seed=0):
-    """AUC of the colour-only verifier over the same pairs: minus the distance of mean colours, each axis scaled by its
-    spread within an identity (the best linear verifier that knows the spread). Colour alone must not give identity away."""
+    """AUC of the colour-only verifier over the same pairs: minus the distance of mean colours, each axis
+    scaled by its spread within identities (the best linear verifier that knows it). Colour must not give
+    identity away."""
     colours = mean_colours(images)
     _, group, counts = np.unique(np.asarray(identities), return_inverse=True, return_counts=True)
     centres = np.zeros((len(counts), colours.shape[1]))
@@ -188,22 +206,25 @@ def colour_auc(images, identities, *, count=6000, seed=0):
 
 @torch.no_grad()
 def read_attributes(reader, images, batch=64, device="cpu"):
-    """An attribute reader over many images: -> dict name -> float array [N] (real, probability) or [N, classes]."""
-    parts = [{n: v.float().cpu().numpy() for n, v in reader(x).items()} for x in batches(images, batch, device)]
+    """A reader over many images: -> dict name -> float array [N] (real, probability) or [N, classes]."""
+    parts = [{n: v.float().cpu().numpy() for n, v in reader(x).items()}
+             for x in batches(images, batch, device)]
     return {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
 
 
 def attribute_agreement(predicted, truth, attributes):
     """How well predictions agree with known values, per attribute of the spec list {name, kind}.
 
-    -> dict name -> {"r", "mae"} (real), {"accuracy", "auc", "share"} (binary; share = how often it is true) or
-    {"accuracy"} (category). predicted, truth: dict name -> arrays; attributes absent from either are left out."""
+    -> dict name -> {"r", "mae"} (real), {"accuracy", "auc", "share"} (binary; share: how often it is true) or
+    {"accuracy"} (category). predicted, truth: dict name -> arrays; what either lacks is left out,
+    and so are images whose truth is NaN."""
     result = {}
     for attribute in attributes:
         name, kind = attribute["name"], attribute["kind"]
         if name not in predicted or name not in truth:
             continue
         p, t = np.asarray(predicted[name], dtype=np.float64), np.asarray(truth[name], dtype=np.float64)
+        p, t = p[np.isfinite(t)], t[np.isfinite(t)]
         if kind == "real":
             result[name] = {"r": pearson(p, t), "mae": float(np.abs(p - t).mean())}
         elif kind == "binary":

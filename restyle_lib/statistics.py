@@ -18,7 +18,7 @@ class Interval(NamedTuple):
 
 
 def bootstrap(*columns, statistic=np.mean, level=0.95, resamples=2000, seed=0):
-    """Percentile bootstrap of `statistic(*columns)`; all columns [n] are resampled together, so pairs stay pairs.
+    """Percentile bootstrap of `statistic(*columns)`; columns [n] are resampled together, so pairs stay pairs.
 
     `statistic` maps arrays [..., n] to [...] when it takes `axis` (mean, median), else [n] to a number.
     Returns an Interval; a single observation gives an interval of width zero. Raises UserError when empty."""
@@ -42,10 +42,11 @@ def bootstrap(*columns, statistic=np.mean, level=0.95, resamples=2000, seed=0):
 
 
 def paired_interval(a, b, *, level=0.95, resamples=2000, seed=0):
-    """The mean of a - b over paired images [n], with its bootstrap interval (design: differences are paired)."""
+    """The mean of a - b over paired images [n], with its bootstrap interval."""
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if a.shape != b.shape or a.ndim != 1:
-        raise UserError(f"paired columns must be two equally long lists of numbers, got shapes {a.shape} and {b.shape}")
+        raise UserError("paired columns must be two equally long lists of numbers, got shapes "
+                        f"{a.shape} and {b.shape}")
     return bootstrap(a - b, level=level, resamples=resamples, seed=seed)
 
 

@@ -76,9 +76,10 @@ def test_colour_verifier_sees_colours_only():
 
 
 def test_attribute_agreement():
-    spec = [{"name": "yaw", "kind": "real"}, {"name": "hat", "kind": "binary"}, {"name": "hair", "kind": "category"}]
+    kinds = {"yaw": "real", "hat": "binary", "hair": "category"}
+    spec = [{"name": name, "kind": kind} for name, kind in kinds.items()]
     truth = {"yaw": np.array([-1.0, 0, 1, 2]), "hat": np.array([0, 1, 1, 0]), "hair": np.array([0, 1, 2, 2])}
-    read = {"yaw": 3 * truth["yaw"] + 1, "hat": np.array([0.1, 0.9, 0.4, 0.3]), "hair": np.eye(3)[[0, 1, 1, 2]]}
+    read = {"yaw": 3 * truth["yaw"] + 1, "hat": [0.1, 0.9, 0.4, 0.3], "hair": np.eye(3)[[0, 1, 1, 2]]}
     result = metrics.attribute_agreement(read, truth, spec)
     assert result["yaw"]["r"] == pytest.approx(1)
     assert result["hat"] == {"accuracy": 0.75, "auc": 1.0, "share": 0.5}
@@ -90,7 +91,8 @@ def test_features_of_tensors_and_of_maps():
     flat = metrics.features(torch.nn.Flatten(), images, batch=2)
     assert flat.shape == (5, 48) and flat.min() >= -1 and flat.max() <= 1
     pooled = metrics.features(lambda x: [x, x[:, :1]], images)
-    torch.testing.assert_close(pooled, torch.cat([flat.view(5, 3, -1).mean(2), flat.view(5, 3, -1)[:, :1].mean(2)], 1))
+    means = flat.view(5, 3, -1).mean(2)
+    torch.testing.assert_close(pooled, torch.cat([means, means[:, :1]], 1))
 
 
 def test_bootstrap_is_seeded_and_covers():

@@ -1,0 +1,294 @@
+"""The one trainer of every encoder: ReStyle's N steps on each batch, or a single pass; plain or progressive
+(Section 4).
+
+Each step goes through `refine.step`: its loss is back-propagated at once, and nothing flows into the step
+before."""
+import contextlib
+import copy
+import dataclasses
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..checkpoints.own import save_model
+from ..errors import UserError, suggest
+from ..inverter import Inverter
+from ..losses import LossSet
+from ..metrics import to_floats
+from ..models.encoders import Encoder
+from ..optimizers import Ranger
+from ..refine import step as refine_step
+from .latents import LatentCritic, silence, stage_at
+from .loop import STATE, DataOrder, Loop
+from .validation import Validation
+
+CHOICES = {"scheme": ("restyle", "onepass"), "update": ("batch", "step"), "noise": ("random", "const"),
+           "extra": ("zero", "normal"), "batch_norm": ("train", "frozen"), "fakes": ("codes", "residuals"),
+           "amp": ("", "bf16")}
+FREE = ("validate_every", "sample_every", "save_every", "log_every", "gradient_shares")  # free on resume
+
+
+@dataclass(frozen=True)
+class EncoderTraining:
+    """Settings of an encoder's training; `presets.encoder` gives those of each method. Losses come from the
+    domain."""
+    scheme: str = "restyle"             # sees image and reconstruction; "onepass": the image alone
+    head: str = "single"                # or "pyramid"
+    progressive: bool = False           # e4e's offsets, one after another
+    steps: int = 5                      # N; a onepass encoder takes one
+    batch: int = 8
+    update: str = "batch"               # the N steps' gradients add up to one update; "step": N updates
+    lr: float = 1e-4                    # Ranger
+    cooldown: float = 0.0               # last share of the run over which lr falls to zero (published: none)
+    delta_norm: float = 0.0             # weights of e4e's two terms, beside the domain's losses
+    adversarial: float = 0.0
+    fakes: str = "codes"                # false ones for the latent discriminator; "residuals": as published
+    progressive_start: int = 20_000     # iteration of the first offset, and iterations between two
+    progressive_every: int = 2_000
+    noise: str = "random"               # of the generator while training; validation uses its constant noise
+    extra: str = "zero"                 # how the reconstruction's input channels start on a pretrained trunk
+    batch_norm: str = "train"           # batch statistics; "frozen": the trunk's stored ones
+    flip: bool = False
+    iterations: int = 100_000
+    seed: int = 0
+    amp: str = ""                       # "bf16": mixed precision
+    gradient_shares: int = 0            # so many first iterations log each loss's share of the gradient
+    validate_every: int = 1_000
+    sample_every: int = 1_000
+    save_every: int = 1_000
+    log_every: int = 50
+
+    def __post_init__(self):
+        for name, accepted in CHOICES.items():
+            if getattr(self, name) not in accepted:
+                raise suggest(getattr(self, name), accepted, name)
+        for name in ("steps", "batch", "iterations"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name}={getattr(self, name)}: at least 1 is needed")
+        if self.scheme == "onepass" and self.steps != 1:
+            raise UserError(f"a onepass encoder is trained with steps=1, not {self.steps}")
+
+    def options(self):
+        """The settings as JSON-able values."""
+        return dataclasses.asdict(self)
+
+
+def train_encoder(images, out, config, *, domain, generator=None, networks=None, losses=None, trunk=None,
+                  held_out=None, masks=None, init_from=None, device="cpu", resume=True, force=False,
+                  headless=False, max_seconds=0.0, facts=None):
+    """Trains an encoder of a domain in the run folder `out`; returns out/last (the best is in out/best).
+
+    images      uint8 array-like [N, H, W, C] at the domain's encoder size
+    generator   a Generator, name or path (None: the domain's); networks {name: module, name or path} for the
+    losses losses      {term: weight}, in place of the domain's
+    trunk       a network (or its name or path) with a `backbone` to start from; init_from: an encoder
+    likewise held_out    uint8 [n, H, W, C] validated on: L2 of every step, and inside masks {region: [n, H,
+    W]} where given UserError when parts do not fit, the set is smaller than a batch, a loss is not finite, or
+    settings changed. """
+    from ..weights import load_generator
+    device, out = torch.device(device), Path(out)
+    generator = generator or domain.generator
+    if generator is None:
+        raise UserError(f"the domain {domain.name} names no generator to train with; pass one")
+    generator = load_generator(generator) if isinstance(generator, (str, Path)) else generator
+    generator = copy.deepcopy(generator).to(device).eval().requires_grad_(False)
+    weights = dict(domain.losses if losses is None else losses)
+    networks = _networks(domain, networks, weights)
+    trainer = EncoderTrainer(images, config, domain, generator, weights, networks, device)
+    if not (resume and (out / STATE).exists()):
+        for line in trainer.start_from(trunk, init_from):
+            print(line)
+    validation = Validation(trainer, images if held_out is None else held_out, masks, out)
+    known = {"domain": domain.name, "losses": weights, "training": config.options()} | dict(facts or {})
+
+    def export(folder, step, **more):
+        save_model(out / folder, trainer.exported(step), "encoder", generator=trainer.inverter.fingerprint,
+                   iterations=step, images=step * config.batch, **more, **known)
+
+    def validate(step):
+        if validation(step):
+            export("best", step, validation=validation.rows[-1])
+
+    hooks = [(max(1, config.validate_every), validate), (max(1, config.sample_every), validation.strip)]
+    options = config.options() | {"losses": weights, "domain": domain.name}
+    loop = Loop(out, trainer.parts() | {"validation": validation}, options=options, free=FREE,
+                seed=config.seed, total=config.iterations, device=device, images_per_step=config.batch,
+                log_every=config.log_every, save_every=config.save_every, hooks=hooks,
+                on_save=lambda step: export("last", step), resume=resume, force=force, headless=headless,
+                max_seconds=max_seconds, title="encoder")
+    if loop.step == 0:
+        validate(0)
+        validation.strip(0)
+    loop.run(trainer.step)
+    return out / "last"
+
+
+def _network(source, kind=None):
+    """A module as it is; a shipped name or a path of one of our folders, loaded."""
+    from ..checkpoints.own import load_model
+    from ..weights import find
+    return source if isinstance(source, torch.nn.Module) else load_model(find(source, kind), kind)[0]
+
+
+def _networks(domain, given, weights):
+    """The networks that the losses need: those given, then the domain's."""
+    from ..weights import load_network
+    named = {**domain.networks, **(given or {})}
+    return {name: load_network(named[name], name) if isinstance(named[name], (str, Path)) else named[name]
+            for name in weights if weights[name] and name in named}
+
+
+class EncoderTrainer:
+    """Everything that one iteration needs; `parts()` is all of its state. `step(number)` is one iteration."""
+
+    def __init__(self, images, config, domain, generator, losses, networks, device):
+        c, self.c, self.device, self.images = config, config, device, images
+        size = (*domain.encoder_size, domain.channels)
+        if tuple(images.shape[1:]) != size or images.dtype != np.uint8:
+            raise UserError(f"the encoder trains on uint8 images [N, {', '.join(map(str, size))}], not "
+                            f"{images.dtype} {list(images.shape)}")
+        self.order = DataOrder(len(images), c.batch, c.seed)
+        if device.type == "cuda" and images.size < torch.cuda.mem_get_info(device)[0] // 3:
+            self.images = torch.from_numpy(np.ascontiguousarray(images)).to(device)
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(c.seed)
+            channels = domain.channels * (2 if c.scheme == "restyle" else 1)
+            self.encoder = Encoder(domain.backbone, c.head, c.progressive, generator.n_styles,
+                                   generator.w_dim, channels, domain.encoder_size, domain.head_channels)
+            self.critic = LatentCritic(generator.w_dim, device=device) if c.adversarial else None
+        self.encoder.to(device, memory_format=torch.channels_last)
+        self.generator = generator
+        self.inverter = Inverter(self.encoder, generator, domain)
+        self.noisy = replace(self.inverter, noise=c.noise)
+        self.start, self.start_image = self.inverter.start[None], self.inverter.start_image[None]
+        self.optimizer = Ranger(self.encoder.parameters(), lr=c.lr)
+        weights = losses | {"delta_norm": c.delta_norm, "adversarial": c.adversarial}
+        networks = {name: network.to(device) for name, network in networks.items()}
+        networks |= {"discriminator": self.critic.net} if self.critic else {}
+        self.losses = LossSet(weights, networks, generator.w_mean)
+        self.apart = {n: LossSet({n: w}, networks, generator.w_mean) for n, w in self.losses.weights.items()}
+
+    def parts(self):
+        parts = {"encoder": self.encoder, "optimizer": self.optimizer}
+        return parts | ({"critic": self.critic} if self.critic else {})
+
+    def start_from(self, trunk=None, init_from=None):
+        """Copies a pretrained trunk, or a whole encoder; returns one line that says what matched."""
+        if init_from is not None:
+            try:
+                self.encoder.load_state_dict(_network(init_from, "encoder").state_dict())
+            except RuntimeError as error:
+                text = str(error).splitlines()[1].strip()
+                raise UserError(f"the encoder to start from differs: {text}") from None
+            return ["encoder: all tensors copied"]
+        if trunk is None:
+            return []
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.c.seed + 1)
+            report = self.encoder.load_trunk(_network(trunk).backbone.state_dict(), self.c.extra)
+        return [f"trunk: {len(report['matched'])} tensors matched, {len(report['missing'])} missing, "
+                f"{len(report['unexpected'])} unexpected"]
+
+    def stage(self, number):
+        """Active offsets of a progressive encoder in iteration `number`; None for others."""
+        c = self.c
+        if not c.progressive:
+            return None
+        return stage_at(number, c.progressive_start, c.progressive_every, self.encoder.n_styles)
+
+    def exported(self, number):
+        """A copy of the encoder as it works after `number` iterations."""
+        encoder = copy.deepcopy(self.encoder)
+        if self.c.progressive:
+            silence(encoder, self.stage(max(0, number - 1)))
+        return encoder
+
+    def batch(self, number):
+        """The images [B, C, H, W] of iteration `number`."""
+        rows = self.order(number)
+        if torch.is_tensor(self.images):
+            x = to_floats(self.images[torch.from_numpy(rows).to(self.device)])
+        else:
+            x = to_floats(np.stack([self.images[row] for row in rows]), self.device)
+        if self.c.flip:
+            x = torch.where(torch.rand(len(x), 1, 1, 1, device=self.device) < 0.5, x.flip(3), x)
+        return x.contiguous(memory_format=torch.channels_last)
+
+    def _rate(self, number):
+        c = self.c
+        left = (c.iterations - number) / max(c.cooldown * c.iterations, 1)
+        return c.lr * (1.0 if left >= 1 else 0.5 - 0.5 * math.cos(math.pi * left))
+
+    def _mode(self, number):
+        self.encoder.train()
+        self.encoder.stage = self.stage(number)
+        if self.c.batch_norm == "frozen":
+            for module in self.encoder.modules():
+                if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+
+    def step(self, number):
+        """One iteration: N steps on one batch -> {term: value}; image and latent terms are those of the last
+        step."""
+        c, images = self.c, self.batch(number)
+        self._mode(number)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._rate(number)
+        terms = self._criticise(images, number) if self.critic else {}
+        self.optimizer.zero_grad(set_to_none=True)
+        total, at_step = 0.0, {}
+        for t, (loss, parts) in enumerate(self.passes(images, number), 1):
+            loss.backward()
+            total = total + loss.detach()
+            at_step[f"l2_{t}"] = parts.get("l2", loss.detach())
+            if c.update == "step" or t == c.steps:
+                self.optimizer.step()
+                self.optimizer.zero_grad(set_to_none=True)
+            if t == 1 and number < c.gradient_shares:
+                terms |= {name: value for name, value in parts.items() if name.startswith("share_")}
+        return {"loss": total / c.steps, **at_step, **parts, **terms}
+
+    def passes(self, images, number):
+        """The N steps of one batch: yields (loss, {term: value}) of each, to be back-propagated before the
+        next."""
+        batch, stage = len(images), self.encoder.stage
+        latent, picture = self.start.expand(batch, -1, -1), self.start_image.expand(batch, -1, -1, -1)
+        for _ in range(self.c.steps):
+            with self._autocast():
+                now = refine_step(self.noisy.encode, self.noisy.synthesize, images, latent, picture)
+                loss, parts = self.losses(now.image.float(), images, latent=now.latent.float(), stage=stage)
+            if number < self.c.gradient_shares:
+                parts = parts | self._shares(now, images, stage)
+            yield loss, parts
+            latent, picture = now.latent.float(), now.image.float()
+
+    def _shares(self, now, images, stage):
+        """Each weighted loss's share of the gradient with respect to the latent, by norm: {"share_TERM":
+        value}."""
+        sizes = {}
+        for name, losses in self.apart.items():
+            loss, _ = losses(now.image.float(), images, latent=now.latent.float(), stage=stage)
+            slope, = torch.autograd.grad(loss, now.latent, retain_graph=True)
+            sizes[f"share_{name}"] = slope.norm()
+        total = sum(sizes.values())
+        return {name: size / total for name, size in sizes.items()}
+
+    def _criticise(self, images, number):
+        """The latent discriminator's update: mapped normal draws against the first step's codes (see
+        `fakes`)."""
+        with torch.no_grad(), self._autocast():
+            pair = torch.cat([images, self.start_image.expand(len(images), -1, -1, -1)], 1)
+            fake = self.noisy.encode(pair).float()
+            z = torch.randn(len(images), self.generator.z_dim, device=self.device)
+            real = self.generator.mapping(z).float()
+        fake = fake + self.start if self.c.fakes == "codes" else fake
+        active = fake if self.encoder.stage is None else fake[:, :self.encoder.stage + 1]
+        return self.critic.step(real, active, number)
+
+    def _autocast(self):
+        if not self.c.amp:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)

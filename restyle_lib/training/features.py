@@ -1,0 +1,297 @@
+"""Training the small networks that look at images: identity (ArcFace), attribute reader, perceptual distance.
+
+They train on imperfect images (see `distortions`), because they are to read a generator's samples too. What
+they know is measured on held-out images, on the fp16 file as shipped, and stands in its config.json."""
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ..checkpoints.own import halved, save_model
+from ..errors import UserError, suggest
+from ..metrics import (attribute_agreement, colour_auc, features, l2, read_attributes, to_floats,
+                       verification_auc)
+from ..models.features import AttributeReader, IdentityNet, PerceptualNet
+from .distortions import PAIRS, imperfect, known_changes, mirrored, ordering
+from .loop import DataOrder, Loop
+
+KINDS = {"identity": IdentityNet, "attributes": AttributeReader, "perceptual": PerceptualNet}
+FREE = ("save_every", "log_every")       # may differ when a run is resumed
+
+
+@dataclass(frozen=True)
+class FeatureTraining:
+    """Settings of a feature network's training. Counts are images seen, never minutes."""
+    images: int = 100_000
+    batch: int = 64
+    lr: float = 3e-3                     # AdamW; warmed up over 5 % of the steps, falling to zero as a cosine
+    weight_decay: float = 1e-3
+    augment: float = 1.0                 # strength of shifts, colour, blur and noise; 0: none
+    flip: bool = True                    # mirror half of the images, if the attributes say what changes sign
+    scale: float = 24.0                  # ArcFace: s
+    margin: float = 0.3                  # ArcFace: m in radians, reached after 30 % of the steps
+    identity_weight: float = 0.3         # perceptual: the identity task's weight beside the attributes'
+    calibration: int = 120               # perceptual: last steps, which learn the distance's weights alone
+    network: dict = field(default_factory=dict)      # further arguments of the network
+    amp: str = ""                        # "bf16": mixed precision
+    seed: int = 0
+    save_every: int = 12_800
+    log_every: int = 3_200
+
+    def options(self):
+        """The settings as JSON-able values."""
+        return dataclasses.asdict(self)
+
+
+class ArcMargin(nn.Module):
+    """ArcFace (Deng et al. 2019, Equation 3): cross-entropy of s cos(angle to each class's centre), the own
+    angle + m."""
+
+    def __init__(self, dim, classes, scale):
+        super().__init__()
+        self.centres = nn.Parameter(torch.randn(classes, dim) * dim ** -0.5)
+        self.scale = scale
+
+    def forward(self, embeddings, classes, margin):
+        """embeddings [B, dim] of unit length, classes [B] -> (loss, share of images whose own centre is
+        nearest)."""
+        cosine = embeddings @ F.normalize(self.centres).T
+        own = cosine.gather(1, classes[:, None]).clamp(-1 + 1e-6, 1 - 1e-6)
+        turned = torch.cos((own.acos() + margin).clamp(max=math.pi))
+        logits = cosine.scatter(1, classes[:, None], turned)
+        return F.cross_entropy(self.scale * logits, classes), (cosine.argmax(1) == classes).float().mean()
+
+
+def train_features(kind, images, labels, out, *, attributes=(), held_out=None, config=None, device="cpu",
+                   resume=True, force=False, headless=False, max_seconds=0.0, facts=None):
+    """Trains a network of `kind` ("identity", "attributes", "perceptual") in the run folder `out`.
+
+    Returns the folder out/kind of the network, written once the training is complete.
+    images      uint8 array-like [N, H, W, C]
+    labels      {"identity": [N], attribute name: [N]}; NaN where a value is unknown
+    attributes  those to read: dicts or objects with name, kind, low, high, classes and, for mirroring, flips
+    held_out    (images, labels) never trained on: the facts are measured on them
+    UserError for an unknown kind, missing labels, a set smaller than the batch, a loss that is not finite.
+    """
+    if kind not in KINDS:
+        raise suggest(kind, KINDS, "kind of feature network")
+    c, folder = config or FeatureTraining(), Path(out) / kind
+    trainer = _Trainer(kind, images, labels, [as_spec(a) for a in attributes], c, device)
+    loop = Loop(out, trainer.parts(), options={"kind": kind} | c.options(), free=FREE, seed=c.seed,
+                total=trainer.total, device=device, images_per_step=c.batch,
+                log_every=max(1, c.log_every // c.batch), save_every=max(1, c.save_every // c.batch),
+                resume=resume, force=force, headless=headless, max_seconds=max_seconds, title=kind)
+    if loop.run(trainer.step) < trainer.total:
+        return folder
+    model = halved(trainer.result())
+    known = {"images": c.images, "seed": c.seed, "training": c.options()} | dict(facts or {})
+    if held_out is not None:
+        known["held_out"] = measure(kind, model, *held_out, trainer.spec, device=device)
+    save_model(folder, model, kind, **known)
+    return folder
+
+
+def as_spec(attribute):
+    """A plain dict of an attribute's spec: name, kind, low, high (real), classes (category), flips (if
+    known)."""
+    if not isinstance(attribute, dict):
+        attribute = {n: getattr(attribute, n) for n in ("name", "kind", "low", "high", "classes", "flips")
+                     if hasattr(attribute, n)}
+    wanted = {"real": ("low", "high"), "category": ("classes",)}.get(attribute["kind"], ())
+    spec = {n: attribute[n] for n in ("name", "kind", *wanted, "flips") if attribute.get(n) is not None}
+    return spec | ({"classes": list(spec["classes"])} if isinstance(spec.get("classes"), tuple) else {})
+
+
+class _Trainer:
+    def __init__(self, kind, images, labels, spec, config, device):
+        self.kind, self.images, self.spec, self.c = kind, images, spec, config
+        self.device, c, size = torch.device(device), config, list(images.shape[1:3])
+        if c.amp not in ("", "bf16"):
+            raise UserError(f"amp is '' or 'bf16', not {c.amp!r}")
+        self.order = DataOrder(len(images), c.batch, c.seed)
+        missing = [a["name"] for a in spec if a["name"] not in labels] if kind != "identity" else []
+        missing += ["identity"] if kind == "identity" and "identity" not in labels else []
+        if missing or kind != "identity" and not (spec or kind == "perceptual" and "identity" in labels):
+            raise UserError(f"training '{kind}' needs labels for {', '.join(missing) or 'some attributes'}; "
+                            f"there are: {', '.join(labels) or 'none'}")
+        self.targets = {a["name"]: torch.tensor(np.asarray(labels[a["name"]], dtype=np.float32))
+                        for a in (spec if kind != "identity" else ())}
+        self.identities, self.groups, count = None, None, 0
+        if "identity" in labels:
+            _, group, counts = np.unique(labels["identity"], return_inverse=True, return_counts=True)
+            self.identities, count = torch.as_tensor(group), len(counts)
+            self.groups = np.split(np.argsort(group, kind="stable"), np.cumsum(counts)[:-1])
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(c.seed)
+            if kind == "attributes":
+                plain = [{k: v for k, v in a.items() if k != "flips"} for a in spec]
+                self.model = AttributeReader(plain, input_size=size, **c.network)
+            else:
+                self.model = KINDS[kind](input_size=size, **c.network)
+            self.tasks = self._tasks(kind, size, count)
+        self.tasks.to(self.device, memory_format=torch.channels_last)
+        self.flip = c.flip and (kind == "identity" or all("flips" in a for a in spec))
+        self.steps = -(-c.images // c.batch)
+        self.total = self.steps + (c.calibration if kind == "perceptual" else 0)
+        weights = list(self.model.weights) if kind == "perceptual" else []
+        calibrated = {id(p) for p in weights}
+        free = [p for p in self.tasks.parameters() if id(p) not in calibrated]
+        self.optimizer = torch.optim.AdamW(free, lr=c.lr, weight_decay=c.weight_decay)
+        self.calibrator = torch.optim.Adam(weights, lr=0.02) if weights else None
+
+    def _tasks(self, kind, size, classes):
+        """All that trains: the model, and the heads that supervise it (a perceptual net borrows those of the
+        others)."""
+        tasks = nn.ModuleDict({"model": self.model})
+        if kind != "attributes" and self.identities is not None:
+            embed = self.model if kind == "identity" else _over(IdentityNet(size), self.model)
+            tasks["identity"], tasks["margin"] = embed, ArcMargin(embed.config["dim"], classes, self.c.scale)
+        if kind == "attributes":
+            tasks["reader"] = self.model
+        elif kind == "perceptual" and self.spec:
+            tasks["reader"] = _over(AttributeReader(self.spec, size), self.model)
+        return tasks
+
+    def parts(self):
+        parts = {"tasks": self.tasks, "optimizer": self.optimizer}
+        return parts | ({"calibrator": self.calibrator} if self.calibrator else {})
+
+    def result(self):
+        """A copy to ship; a perceptual distance is scaled so that two images of the training set are 0.5
+        apart."""
+        if self.kind != "perceptual":
+            return self.model
+        model = halved(self.model).to(self.device)
+        rows = self.order(0)
+        x, y = self._images(rows), self._images(np.roll(rows, 1))
+        with torch.no_grad():
+            scale = 0.5 / model.distance(x, y).mean().clamp_min(1e-8)
+            for weight in model.weights:
+                weight.copy_(weight.abs() * scale)
+        return model
+
+    def _images(self, rows):
+        return to_floats(np.stack([self.images[row] for row in rows]), self.device)
+
+    def _rate(self, number):
+        warm = max(1, self.steps // 20)
+        return self.c.lr * min(1.0, (number + 1) / warm) * 0.5 * (1 + math.cos(math.pi * number / self.steps))
+
+    def step(self, number):
+        """One iteration: {term: value}."""
+        if number >= self.steps:
+            return self._calibrate(number)
+        c, rows = self.c, self.order(number)
+        x, targets = self._images(rows), {n: value[rows].to(self.device) for n, value in self.targets.items()}
+        if self.flip:
+            chosen = torch.rand(len(x), device=self.device) < 0.5
+            x = mirrored(x, chosen)
+            for name in (a["name"] for a in self.spec if a.get("flips") and a["name"] in targets):
+                targets[name] = torch.where(chosen, -targets[name], targets[name])
+        x = imperfect(x, c.augment).contiguous(memory_format=torch.channels_last)
+        self.tasks.train()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._rate(number)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=c.amp == "bf16"):
+            terms = self._losses(x, rows, targets, number)
+        self.optimizer.zero_grad(set_to_none=True)
+        terms["loss"].backward()
+        self.optimizer.step()
+        return {name: value.detach() for name, value in terms.items()}
+
+    def _losses(self, x, rows, targets, number):
+        terms, total = {}, 0.0
+        if "reader" in self.tasks:
+            terms["attributes"], _ = self.tasks["reader"].loss(x, targets)
+            total = total + terms["attributes"]
+        if "identity" in self.tasks:
+            margin = self.c.margin * min(1.0, number / (0.3 * self.steps))
+            embeddings = self.tasks["identity"](x).float()
+            who = self.identities[rows].to(self.device)
+            terms["identity"], terms["accuracy"] = self.tasks["margin"](embeddings, who, margin)
+            total = total + terms["identity"] * (1.0 if self.kind == "identity" else self.c.identity_weight)
+        return terms | {"loss": total}
+
+    def _calibrate(self, number):
+        """Learns the distance's weights alone: the known changes in their known order, by the ratios of
+        distances."""
+        rows = self.order(number)
+        same, other = self._partners(rows, np.random.default_rng([self.c.seed, number]))
+        x, same, other = (None if r is None else self._images(r) for r in (rows, same, other))
+        self.tasks.eval()
+        with torch.no_grad():
+            maps = self.model(x)
+            changed = {name: self.model(y) for name, y in known_changes(x, same, other).items()}
+        logs = {name: self.model.distance(maps, y).clamp_min(1e-8).log() for name, y in changed.items()}
+        gaps = torch.stack([logs[more] - logs[less] for less, more in PAIRS if less in logs and more in logs])
+        mean = 1 / len(self.model.weights)
+        prior = torch.stack([(w / mean - 1).square().mean() for w in self.model.weights]).mean()
+        loss = F.softplus((0.1 - gaps) / 0.2).mean() + 0.02 * prior
+        self.calibrator.zero_grad(set_to_none=True)
+        loss.backward()
+        self.calibrator.step()
+        return {"calibration": loss.detach(), "in_order": (gaps > 0).float().mean()}
+
+    def _partners(self, rows, rng):
+        """For each row another picture of its identity (None if some have no other), and one of another
+        identity."""
+        groups = self.groups
+        if groups is None or len(groups) < 2:
+            return None, np.roll(rows, 1)
+        own = self.identities.numpy()[rows]
+        other = [rng.choice(groups[(i + 1 + rng.integers(len(groups) - 1)) % len(groups)]) for i in own]
+        if any(len(groups[i]) < 2 for i in own):
+            return None, other
+        return [rng.choice(groups[i][groups[i] != row]) for i, row in zip(own, rows, strict=True)], other
+
+
+def _over(head, trunk):
+    """`head` (an identity net or a reader) on top of another trunk of the same last map."""
+    head.backbone = trunk
+    return head
+
+
+def measure(kind, model, images, labels, spec=(), *, device="cpu", pairs=6000, count=256, seed=0):
+    """What a feature network knows of held-out images: a JSON-able dict.
+
+    identity: verification AUC over `pairs` pairs, beside that of a colour-only verifier. attributes: r,
+    accuracy, AUC of each. perceptual: mean distance of each known change, share of pairs in order, beside
+    L2's."""
+    model = model.to(device).eval()
+    if kind == "attributes":
+        read = read_attributes(model, images, device=device)
+        return {"images": len(images), "attributes": attribute_agreement(read, labels, spec)}
+    if kind == "identity":
+        who, embeddings = labels["identity"], features(model, images, device=device)
+        return {"images": len(images), "pairs": pairs,
+                "auc": verification_auc(embeddings, who, count=pairs, seed=seed),
+                "colour_only_auc": colour_auc(images, who, count=pairs, seed=seed)}
+    x, same, other = _triples(images, labels.get("identity"), count, seed, device)
+    result = {"images": len(x)}
+    for name, distance in (("distance", model.distance), ("l2", l2)):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            result[name], result[f"{name}_in_order"] = ordering(distance, x, same, other)
+    return result
+
+
+def _triples(images, identities, count, seed, device):
+    """Images, another picture of each one's identity (None without identities), and one of another
+    identity."""
+    rng, n = np.random.default_rng(seed), len(images)
+    rows = rng.permutation(n)[:count]
+    same, other = None, np.roll(rows, 1)
+    if identities is not None:
+        who = np.asarray(identities)
+        paired = [r for r in rows if (who == who[r]).sum() > 1 and (who != who[r]).any()]
+        if paired:
+            rows = paired
+            same = [rng.choice(np.flatnonzero((who == who[r]) & (np.arange(n) != r))) for r in rows]
+            other = [rng.choice(np.flatnonzero(who != who[r])) for r in rows]
+    return [None if r is None else to_floats(np.stack([images[i] for i in r]), device)
+            for r in (rows, same, other)]

@@ -1,0 +1,70 @@
+"""e4e's training on latents (Tov et al. 2021, Section 5): the discriminator's own steps, and the progressive
+schedule."""
+import torch
+
+from ..losses import LatentDiscriminator, LatentPool, discriminator_loss, r1
+
+
+class LatentCritic:
+    """The latent discriminator with its Adam and its pools of real and false codes; saved and restored as one
+    part.
+
+    Published: pools of 50, learning rate 2e-5, R1 of weight 10 in a step of its own every 16 iterations."""
+
+    def __init__(self, w_dim, *, pool=50, lr=2e-5, penalty=10.0, every=16, device="cpu"):
+        self.net = LatentDiscriminator(w_dim).to(device).requires_grad_(False)
+        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=lr)
+        self.real, self.fake = LatentPool(pool), LatentPool(pool)
+        self.penalty, self.every = penalty, every
+
+    def step(self, real, fake, number):
+        """One update on mapped codes [B, d] and false ones [B, k, d], neither with a gradient -> {term:
+        value}."""
+        self.net.requires_grad_(True)
+        real, fake = self.real.add(real), self.fake.add(fake)
+        loss = discriminator_loss(self.net, real, fake)
+        self._update(loss)
+        terms = {"latent_d": loss.detach()}
+        if self.penalty and number % self.every == 0:
+            slope = r1(self.net, real)
+            self._update(slope * (self.penalty / 2 * self.every))
+            terms["latent_r1"] = slope.detach()
+        self.net.requires_grad_(False)
+        return terms
+
+    def _update(self, loss):
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+
+    def state_dict(self):
+        return {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict(),
+                "real": self.real.kept, "fake": self.fake.kept}
+
+    def load_state_dict(self, state):
+        self.net.load_state_dict(state["net"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        device = next(self.net.parameters()).device
+        for name, pool in (("real", self.real), ("fake", self.fake)):
+            pool.kept = None if state[name] is None else state[name].to(device)
+
+
+def stage_at(number, start, every, n_styles):
+    """Active offsets in iteration `number`: 0 before `start`, then one more every `every`, up to n_styles -
+    1.
+
+    Published: 20,000 and 2,000, so that the last of 18 styles joins at 52,000 (of 16: 48,000; of 14:
+    44,000)."""
+    if number < start:
+        return 0
+    return min(n_styles - 1, 1 + (number - start) // max(every, 1))
+
+
+@torch.no_grad()
+def silence(encoder, stage):
+    """Zeroes the offsets of a progressive encoder that are not active yet, so that it works without knowing
+    its stage."""
+    for start, heads in zip(encoder.starts, encoder.heads, strict=True):
+        rows = max(0, min(stage + 1 - start, heads.count)) * encoder.w_dim
+        heads.linear_weight[rows:].zero_()
+        heads.linear_bias[rows:].zero_()

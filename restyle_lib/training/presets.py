@@ -1,0 +1,60 @@
+"""Training settings in tables: published sizes as found in code and answers, embedded ones scaled to them.
+
+Weights of the image losses belong to the domain (its YAML): pSp, ReStyle and e4e share them. Published ones
+are L2 1, LPIPS 0.8 and identity 0.1 (faces) or MoCo 0.5 (others); toonify: identity 1, w-norm 0.025."""
+from ..errors import suggest
+
+COMMON = {  # of all methods at a size
+    "published": dict(batch=8, lr=1e-4, cooldown=0.0, extra="normal"),
+    "embedded":  dict(batch=8, lr=5e-4, cooldown=0.3, extra="zero"),
+}
+COLUMNS = ("scheme", "head", "progressive", "steps", "delta_norm", "adversarial", "progressive_start",
+           "progressive_every", "iterations")
+
+# Sources. (1) ReStyle, README "Training ReStyle" and its options; (2) the author: best checkpoint of faces at
+# 110,000 iterations (cars 75,000, wild 40,000, churches 150,000); (3) pSp: 300,000; (4) e4e: 250,000, its README's
+# schedule; (5) not stated for ReStyle-e4e: e4e's; (6) as many passes through the encoder for each method, so that a
+# single pass has N times the iterations of N steps.
+ENCODERS = {
+    # size       method           scheme     head       progr.  N  delta adv.  start   every  iterations
+    ("published", "restyle-psp"): ("restyle", "single",  False, 5, 0.0,  0.0,      0,     0, 110_000),  # 1 2
+    ("published", "restyle-e4e"): ("restyle", "single",  True,  5, 2e-4, 0.1, 20_000, 2_000, 250_000),  # 1 5
+    ("published", "psp"):         ("onepass", "pyramid", False, 1, 0.0,  0.0,      0,     0, 300_000),  # 3
+    ("published", "e4e"):         ("onepass", "pyramid", True,  1, 2e-4, 0.1, 20_000, 2_000, 250_000),  # 4
+    ("embedded",  "restyle-psp"): ("restyle", "single",  False, 5, 0.0,  0.0,      0,     0,   5_000),
+    ("embedded",  "restyle-e4e"): ("restyle", "single",  True,  5, 2e-4, 0.1,    500,   100,   5_000),
+    ("embedded",  "psp"):         ("onepass", "pyramid", False, 1, 0.0,  0.0,      0,     0,  25_000),  # 6
+    ("embedded",  "e4e"):         ("onepass", "pyramid", True,  1, 2e-4, 0.1,  2_500,   500,  25_000),  # 6
+}
+
+FEATURES = {  # embedded; each has its own seed, so that no two share a start
+    # kind        images   batch lr    augment seed
+    "identity":   (64_000, 64,   3e-3, 1.0,    1),
+    "attributes": (64_000, 64,   3e-3, 1.0,    2),
+    "perceptual": (64_000, 64,   3e-3, 1.0,    3),
+}
+
+
+def encoder(method, size="embedded", **changes):
+    """EncoderTraining of a method ("restyle-psp", "restyle-e4e", "psp", "e4e") at a size; `changes` win."""
+    from .encoder import EncoderTraining
+    for word, accepted, what in ((size, COMMON, "size"), (method, methods(), "method")):
+        if word not in accepted:
+            raise suggest(word, accepted, what)
+    values = COMMON[size] | dict(zip(COLUMNS, ENCODERS[size, method], strict=True)) | changes
+    every = max(1, values["iterations"] // 20)
+    return EncoderTraining(**{"validate_every": every, "sample_every": every} | values)
+
+
+def feature(kind, **changes):
+    """FeatureTraining of a kind of feature network at embedded size; `changes` win."""
+    from .features import FeatureTraining
+    if kind not in FEATURES:
+        raise suggest(kind, FEATURES, "kind of feature network")
+    values = dict(zip(("images", "batch", "lr", "augment", "seed"), FEATURES[kind], strict=True))
+    return FeatureTraining(**values | changes)
+
+
+def methods():
+    """The encoder methods in the table, in its order."""
+    return list(dict.fromkeys(method for _, method in ENCODERS))

@@ -68,7 +68,7 @@ class Inverter:
         return crop(self.generator(latents, noise=self.noise if noise is None else noise), self.domain.crop)
 
     def synthesize(self, latents):
-        """[B, k, d] -> [B, C, H, W] at encoder size: generator, crop, exact average pooling. Has gradients."""
+        """[B, k, d] -> [B, C, H, W] at encoder size: generator, crop, exact pooling. Gradients flow."""
         return pool(self._draw(latents), self.domain.encoder_size)
 
     @cached_property

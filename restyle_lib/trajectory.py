@@ -2,10 +2,10 @@
 import dataclasses
 import shutil
 import tempfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
+from zlib import error as ZlibError
 
 import numpy as np
 import torch
@@ -54,7 +54,8 @@ class Trajectory:
             if value is None and field in ("latents", "seconds"):
                 continue
             sizes = zip(shape, value.shape, strict=False)
-            if value.dim() != len(shape) or any(s not in (None, v) for s, v in sizes) or value.dtype != TYPES[field]:
+            wrong = value.dim() != len(shape) or any(s not in (None, v) for s, v in sizes)
+            if wrong or value.dtype != TYPES[field]:
                 shape = ["any" if s is None else s for s in shape]
                 raise UserError(f"a trajectory's {field} is {value.dtype} {list(value.shape)}; with {rows} "
                                 "rows of "
@@ -75,6 +76,13 @@ class Trajectory:
     def replace(self, **changes):
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
+
+    def select(self, rows):
+        """The trajectory of some of its images; `rows`: a list of indices or a slice."""
+        fields = [f for f in ("latents", "images", "seconds") if getattr(self, f) is not None]
+        names = self.names and tuple(np.array(self.names, dtype=object)[rows])
+        return self.replace(stopped_at=self.stopped_at[rows], names=names,
+                            **{f: getattr(self, f)[:, rows] for f in fields})
 
     def save(self, path):
         """Writes one .npz, atomically."""
@@ -109,7 +117,7 @@ def _read(path):
             arrays = {key: file[key] for key in file.files}
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such file") from None
-    except (ValueError, OSError, EOFError, LookupError, TypeError, AttributeError, BadZipFile, zlib.error) as e:
+    except (ValueError, OSError, EOFError, LookupError, TypeError, BadZipFile, ZlibError) as e:
         raise UserError(f"{path} is not a readable trajectory file ({type(e).__name__})") from None
     if "restyle_trajectory" not in arrays or "images" not in arrays:
         raise UserError(f"{path} is not a trajectory: it holds {', '.join(sorted(arrays)[:6]) or 'nothing'}")

@@ -12,7 +12,7 @@ def shipped():
 
 
 def find(name, default="generator"):
-    """A network's folder or file, from a path, a shipped "domain/model" or a "domain" (its `default` model)."""
+    """A network's folder or file: a path, a shipped "domain/model", or a "domain" (its `default` model)."""
     path = Path(name).expanduser()
     asset = f"{name}/{default}" if "/" not in str(name) else str(name)
     if asset in shipped():

@@ -1,0 +1,135 @@
+"""Images for use: of a dataset, of a domain, or of your own files; and their export."""
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from .cache import rendered_array
+from .domains import load_dataset, load_domain
+from .errors import UserError
+from .files import atomic
+from .pixels import decode, encode_png, to_pixels, to_tensor  # noqa: F401  (part of this module's names)
+from .sources import RenderedImages, discover
+
+
+class LazyImages:
+    """Files as an array uint8 [N, H, W, C]: decoded when indexed by an int, a slice or an int array."""
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, source, size, fit, count):
+        self.source, self.size, self.fit = source, tuple(size), fit
+        self.shape = (count, *self.size, source.dataset.channels)
+
+    def __len__(self):
+        return self.shape[0]
+
+    def __getitem__(self, index):
+        chosen = np.arange(len(self))[index]
+        pixels = self.source.read(np.atleast_1d(chosen), self.size, self.fit)
+        return pixels if np.ndim(chosen) else pixels[0]
+
+
+def images(dataset, split, size=None, *, count=None, indices=None, fit="stretch", progress=True):
+    """Images of a dataset's split, uint8 [N, H, W, C]: the first `count`, those at `indices`, or all.
+
+    size: [H, W], by default the dataset's. Rendered splits come from a memory-mapped cache; files are decoded
+    when the result is indexed. dataset: a name, a YAML path or a Dataset. UserError for anything that is not
+    there.
+    """
+    dataset = load_dataset(dataset)
+    source = dataset.split(split)
+    size = size or dataset.size
+    if size is None:
+        raise UserError(f"the images of {dataset.name} have no common size; give one: size [height, width]")
+    wanted = count if indices is None else int(np.max(indices)) + 1
+    if wanted is not None and not 0 < wanted <= len(source):
+        raise UserError(f"{wanted} images of the split '{split}' of {dataset.name} were asked for; it has "
+                        f"{len(source)}")
+    if indices is not None:
+        return source.read(indices, size, fit)
+    if isinstance(source, RenderedImages):
+        return rendered_array(source, size, count, progress)
+    return LazyImages(source, size, fit, count or len(source))
+
+
+def domain_images(domain, split="test", *, count=None, indices=None, progress=True):
+    """Images of a domain at its encoder size -> float32 tensor [N, C, H, W] in [-1, 1].
+
+    split: "train" comes from the training dataset, any other from the test dataset."""
+    domain = load_domain(domain)
+    dataset = domain_dataset(domain, split)
+    return to_tensor(images(dataset, split, domain.encoder_size, count=count, indices=indices, fit=domain.fit,
+                            progress=progress)[:])
+
+
+def domain_dataset(domain, split="train"):
+    """The Dataset that a domain's split comes from; refuses one with other channels than the domain's."""
+    domain = load_domain(domain)
+    dataset = domain.dataset("train" if split == "train" else "test")
+    if dataset.channels != domain.channels:
+        raise UserError(f"the dataset {dataset.name} has {dataset.channels} channels, the domain "
+                        f"{domain.name} has "
+                        f"{domain.channels}")
+    return dataset
+
+
+def square(images, domain):
+    """Images [N, h, w, C] of a domain's cropped size, on the black square of its generator: [N, R, R, C]."""
+    top, _, left, _ = domain.crop
+    n, height, width, channels = images.shape
+    canvas = np.zeros((n, domain.resolution, domain.resolution, channels), dtype=images.dtype)
+    canvas[:, top:top + height, left:left + width] = images
+    return canvas
+
+
+def load_images(paths, domain, window=None):
+    """Your own files, folders or zips -> float32 tensor [B, C, H, W] in [-1, 1] at the domain's encoder size.
+
+    window: [low, high] of stored values for black and white (else 8 and 16 bits are taken whole). The first
+    bad image raises a UserError; `invert` passes over it instead.
+    """
+    domain = load_domain(domain)
+    paths = [paths] if isinstance(paths, (str, Path)) else paths
+    return to_tensor(np.stack([read_item(item, domain, window) for item in discover(paths)[0]]))
+
+
+def read_item(item, domain, window=None, data=None):
+    """One Item -> uint8 [H, W, C] as the domain's encoder sees it."""
+    data = item.read() if data is None else data
+    return decode(data, item.name, domain.channels, window, domain.encoder_size, domain.fit)
+
+
+def export(dataset, split, out, count=None, progress=True):
+    """Writes a split's images as PNG files and attributes.csv (image, group, attributes) into `out` -> number
+    written.
+
+    Images have the dataset's size, or each its own; categories are written by name."""
+    dataset = load_dataset(dataset)
+    source, out = dataset.split(split), Path(out)
+    count = len(source) if count is None else count
+    if not 0 < count <= len(source):
+        raise UserError(f"{count} images of the split '{split}' of {dataset.name} were asked for; it has "
+                        f"{len(source)}")
+    names = [str(Path(name).with_suffix(".png").as_posix()) for name in source.names[:count]]
+    table = source.table(range(count)) or {}
+    classes = {s.name: s.classes for s in getattr(getattr(source, "world", None), "NAMES", ()) if s.classes}
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["image", "group", *table])
+    for i, name in enumerate(names):
+        row = {column: values[i] for column, values in table.items()}
+        row = [classes[c][int(value)] if c in classes else _short(value) for c, value in row.items()]
+        writer.writerow([name, int(source.groups[i]), *row])
+    for i, name in enumerate(tqdm(names, desc="writing", unit="img", leave=False, disable=not progress)):
+        with atomic(out / name) as stream:
+            stream.write(encode_png(source.load(i)))
+    with atomic(out / "attributes.csv", "w") as stream:
+        stream.write(text.getvalue())
+    return count
+
+
+def _short(value):
+    return f"{value:.6g}" if isinstance(value, (float, np.floating)) else value

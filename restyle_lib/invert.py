@@ -1,0 +1,280 @@
+"""The `invert` command: many files through an inverter in chunks, with constant memory; can be resumed."""
+import csv
+import hashlib
+import json
+import os
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from .data import read_item
+from .errors import UserError, suggest
+from .files import atomic, write_json
+from .models.stylegan2 import fingerprint
+from .pixels import encode_png, to_pixels, to_tensor
+from .sources import discover
+from .trajectory import merge
+from .weights import find, load_network
+
+SAVES = ("strip", "steps", "latents", "final")
+COLUMNS = ("image", "step", "l2", "perceptual", "identity", "seconds")
+SHARD = 1000
+
+
+@dataclass
+class Summary:
+    """What an `invert` did: numbers of images, and a sentence about each bad one."""
+    out: Path
+    passed_over: int = 0               # files without an image suffix
+    finished: int = 0                  # in this run
+    kept: int = 0                      # finished by an earlier run
+    bad: list = field(default_factory=list)
+
+    def lines(self):
+        """The summary for a reader, line by line."""
+        kept = f", {self.kept} were there already" if self.kept else ""
+        yield f"{self.finished} images inverted into {self.out}{kept}"
+        if self.passed_over:
+            yield f"{self.passed_over} files without an image suffix passed over"
+
+    def check(self):
+        """Raises a UserError that names the bad images, where there were any."""
+        if self.bad:
+            more = f"; and {len(self.bad) - 5} more" if len(self.bad) > 5 else ""
+            raise UserError(f"{len(self.bad)} of {len(self.bad) + self.finished + self.kept} images were "
+                            "skipped: "
+                            f"{'; '.join(self.bad[:5])}{more}; all others are in {self.out}")
+
+
+def invert(paths, inverter, out, *, steps=5, tolerance=0.0, save=("strip", "steps", "latents"),
+           start_from=None, batch=8, window=None, progress=True):
+    """Inverts files, folders and zips into the folder `out` -> Summary (its check() raises if images were
+    bad).
+
+    Writes out/NAME/strip.png, step_K.png (full size), trajectory.npz and final.png as `save` says, NAME being
+    the input's relative path, and out/metrics.csv; above 1,000 images, trajectories go into files of 1,000
+    each, out/trajectories_N.npz. Bad images are named on stderr and skipped; what an earlier run of the same
+    settings has finished is kept. start_from: an Inverter whose single step is the start (Section 5.5).
+    window: see `decode`.
+    """
+    save, out = [save] if isinstance(save, str) else list(save), Path(out)
+    for name in save:
+        if name not in SAVES:
+            raise suggest(name, SAVES, "kind of output")
+    if steps < 1 or batch < 1:
+        raise UserError(f"steps={steps}, batch={batch}: each must be at least 1")
+    if out.resolve() in [Path(path).expanduser().resolve() for path in paths]:
+        raise UserError(f"{out} is an input; write into another folder")
+    items, passed = discover(paths, leave_out=out)
+    measures = Measures(inverter.domain, inverter.device)
+    window = _window(inverter.domain) if window is None else window
+    journal = Journal(out, {
+        "encoder": fingerprint(inverter.encoder), "generator": inverter.fingerprint,
+        "start_from": start_from and fingerprint(start_from.encoder), "steps": steps, "tolerance": tolerance,
+        "window": window, "save": sorted(save), **measures.names})
+    work = Work(inverter, start_from, measures, out, steps, tolerance, save)
+    sharded, waiting, summary = "latents" in save and len(items) > SHARD, [], Summary(out, passed)
+    with tqdm(total=len(items), desc="inverting", unit="img", disable=not progress) as bar:
+        for number, item in enumerate(items, 1):
+            try:
+                data = item.read()
+                digest = hashlib.sha256(data).hexdigest()[:16]
+                if journal.done.get(item.name) == digest:
+                    summary.kept += 1
+                else:
+                    waiting.append((item.name, digest, read_item(item, inverter.domain, window, data)))
+            except UserError as error:
+                summary.bad.append(str(error))
+                bar.write(f"skipped: {error}", file=sys.stderr)
+            if len(waiting) == batch or waiting and number == len(items):
+                names, digests, pixels = zip(*waiting, strict=True)
+                try:
+                    journal.add(names, digests, work(names, to_tensor(np.stack(pixels))))
+                    if sharded and len(journal.loose) >= SHARD:
+                        journal.shard()
+                except OSError as error:
+                    raise UserError(f"cannot write into {out}: {error.strerror or error}; finished images "
+                                    "are kept") from None
+                summary.finished += len(waiting)
+                waiting = []
+            bar.update(number - len(waiting) - bar.n)
+    while sharded and journal.loose:
+        journal.shard()
+    return summary
+
+
+def _window(domain):
+    """The window of the images that the domain is tested on, if it knows them."""
+    try:
+        return domain.dataset("test").window
+    except UserError:
+        return None
+
+
+class Work:
+    """Inverts one batch and writes its pictures and latents."""
+
+    def __init__(self, inverter, start_from, measures, out, steps, tolerance, save):
+        if start_from and start_from.domain.encoder_size != inverter.domain.encoder_size:
+            raise UserError(f"{start_from.name} works at {list(start_from.domain.encoder_size)}, "
+                            f"{inverter.name} at "
+                            f"{list(inverter.domain.encoder_size)} pixels; one cannot start from the other")
+        self.inverter, self.start_from, self.measures, self.out = inverter, start_from, measures, out
+        self.steps, self.tolerance, self.save, self.warm = steps, tolerance, save, False
+
+    def __call__(self, names, images):
+        """names of B images [B, C, H, W] -> their rows of metrics.csv, T+1 each."""
+        inverter, images = self.inverter, images.to(self.inverter.device)
+        folders = [self.out / name for name in names]
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+        latents, start_images, drawn = self._start(images)
+        if not self.warm:
+            inverter(images[:1], steps=1)
+            self.warm = True
+        pictures = {}                                     # row -> PNG of its latest full-size image
+
+        def keep(t, active, full):
+            pictures.update(zip(active.tolist(), map(encode_png, to_pixels(full)), strict=True))
+            for row in range(len(names)) if "steps" in self.save else ():
+                _write(folders[row] / f"step_{t}.png", pictures[row])
+
+        full = keep if {"steps", "final"} & set(self.save) else None
+        if full:
+            full(0, torch.arange(len(names)), drawn.expand(len(names), -1, -1, -1))
+        trajectory = inverter(images, self.steps, tolerance=self.tolerance, timed=True, full=full,
+                              start=latents, start_images=start_images).to("cpu").replace(names=tuple(names))
+        for row, folder in enumerate(folders):
+            if full:
+                for t in range(int(trajectory.stopped_at.max()) + 1, self.steps + 1):
+                    if "steps" in self.save:
+                        _write(folder / f"step_{t}.png", pictures[row])
+            if "final" in self.save:
+                _write(folder / "final.png", pictures[row])
+            if "strip" in self.save:
+                _write(folder / "strip.png", encode_png(strip(images[row], trajectory.images[:, row])))
+            if "latents" in self.save:
+                trajectory.select([row]).save(folder / "trajectory.npz")
+        return self.measures(names, images, trajectory)
+
+    def _start(self, images):
+        """Latents, images at encoder size, and full-size images to start from."""
+        if self.start_from is None:
+            inverter = self.inverter
+            return inverter.start, inverter.start_image, inverter.render(inverter.start[None])
+        first = self.start_from(images, steps=1)
+        return first.latents[-1], first.images[-1], self.start_from.render(first.latents[-1])
+
+
+def strip(image, frames):
+    """image [C, H, W] and frames [T+1, C, H, W] in [-1, 1] -> uint8 [h, w, C]: the input, apart, then start
+    to end.
+
+    Small images are enlarged by a whole factor, nearest neighbour."""
+    scale = max(1, 192 // image.shape[-2])
+    tiles = to_pixels(torch.cat([image[None].cpu(), frames.cpu()])).repeat(scale, 1).repeat(scale, 2)
+    white = lambda width: np.full((tiles.shape[1], width, tiles.shape[3]), 255, np.uint8)   # noqa: E731
+    row = [tiles[0], white(16)]
+    for tile in tiles[1:]:
+        row += [white(4), tile]
+    return np.concatenate(row, 1)
+
+
+class Measures:
+    """L2, perceptual distance, identity similarity; a network that is not there leaves its column blank."""
+
+    def __init__(self, domain, device):
+        self.names, self.networks = {}, {}
+        for kind in ("perceptual", "identity"):
+            name = domain.networks.get(f"judge_{kind}", domain.networks.get(kind))
+            try:
+                found = name and find(name, kind)
+            except UserError:
+                found = None
+            self.names[kind] = name if found else None
+            self.networks[kind] = load_network(name, kind, device) if found else None
+
+    @torch.no_grad()
+    def __call__(self, names, images, trajectory):
+        """Rows of metrics.csv for B images [B, C, H, W] and their trajectory."""
+        perceptual, identity = self.networks["perceptual"], self.networks["identity"]
+        person = identity and identity(images)
+        blank, steps = [""] * len(names), []
+        for t, frames in enumerate(trajectory.images.to(images.device)):
+            l2 = _texts((frames - images).square().mean((1, 2, 3)))
+            distance = _texts(perceptual.distance(frames, images)) if perceptual else blank
+            likeness = _texts((identity(frames) * person).sum(1)) if identity else blank
+            seconds = _texts(trajectory.seconds[t])
+            steps.append(zip(names, [t] * len(names), l2, distance, likeness, seconds, strict=True))
+        return [row for rows in zip(*steps, strict=True) for row in rows]
+
+
+def _texts(values):
+    return [f"{value:.6g}" for value in values.tolist()]
+
+
+class Journal:
+    """What is finished in `out`: invert.json, metrics.csv, and finished.csv, written last for each image."""
+
+    def __init__(self, out, settings):
+        self.out, self.rows = out, settings["steps"] + 1
+        path, settings = out / "invert.json", json.loads(json.dumps(settings))
+        if path.exists():
+            before = json.loads(path.read_text(encoding="utf-8"))
+            for key in [key for key in settings if before.get(key) != settings[key]]:
+                raise UserError(f"{out} holds results with {key} {before.get(key)}, not {settings[key]}; "
+                                "choose another folder")
+        else:
+            write_json(path, settings)
+        self.done = {row[0]: row[1] for row in _read_csv(out / "finished.csv") if len(row) == 2}
+        self.tidy()
+        loose = [out / name / "trajectory.npz" for name in self.done]
+        self.loose = [path for path in loose if path.exists()]
+
+    def tidy(self):
+        """Writes both files with the finished images only: an interrupted run may have left half a row."""
+        rows = [row for row in _read_csv(self.out / "metrics.csv") if len(row) == len(COLUMNS)]
+        counts = Counter(row[0] for row in rows)
+        self.done = {name: digest for name, digest in self.done.items() if counts[name] == self.rows}
+        for name, content in [("metrics.csv", [COLUMNS] + [row for row in rows if row[0] in self.done]),
+                              ("finished.csv", self.done.items())]:
+            with atomic(self.out / name, "w") as stream:
+                csv.writer(stream, lineterminator="\n").writerows(content)
+
+    def add(self, names, digests, rows):
+        """Records finished images and their rows of metrics; replaces what was known of them."""
+        if known := self.done.keys() & set(names):
+            self.done = {name: digest for name, digest in self.done.items() if name not in known}
+            self.tidy()
+        for name, content in [("metrics.csv", rows), ("finished.csv", zip(names, digests, strict=True))]:
+            with open(self.out / name, "a", encoding="utf-8", newline="") as stream:
+                csv.writer(stream, lineterminator="\n").writerows(content)
+        self.done.update(zip(names, digests, strict=True))
+        paths = [self.out / name / "trajectory.npz" for name in names]
+        self.loose += [path for path in paths if path.exists() and path not in self.loose]
+
+    def shard(self):
+        """Joins up to 1,000 single trajectories into the next trajectories_N.npz."""
+        some, self.loose = self.loose[:SHARD], self.loose[SHARD:]
+        merge(some, self.out / f"trajectories_{len(list(self.out.glob('trajectories_*.npz'))):03d}.npz")
+        for path in some:
+            path.unlink()
+
+
+def _read_csv(path):
+    if not path.exists():
+        return []
+    with open(path, encoding="utf-8", newline="") as stream:
+        return list(csv.reader(stream))
+
+
+def _write(path, data):
+    """Writes a picture under its final name at once; no fsync, as only the journal says what is finished."""
+    part = path.with_suffix(".part")
+    part.write_bytes(data)
+    os.replace(part, path)

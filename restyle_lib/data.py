@@ -65,6 +65,17 @@ def domain_images(domain, split="test", *, count=None, indices=None, progress=Tr
                             progress=progress)[:])
 
 
+def domain_masks(domain, split="test", *, count=None, indices=None):
+    """Where what is, on the images of `domain_images`: {region: float32 [N, H, W] in [0, 1]}; {} if unknown."""
+    import torch
+    domain = load_domain(domain)
+    source = domain_dataset(domain, split).split(split)
+    if not hasattr(source, "masks"):
+        return {}
+    wanted = range(len(source) if count is None else count) if indices is None else indices
+    return {region: torch.from_numpy(mask) for region, mask in source.masks(wanted, domain.encoder_size).items()}
+
+
 def domain_dataset(domain, split="train"):
     """The Dataset that a domain's split comes from; refuses one with other channels than the domain's."""
     domain = load_domain(domain)

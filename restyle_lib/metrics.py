@@ -53,6 +53,11 @@ def region_l2(a, b, mask):
     return torch.where(area > 0.5, (error * mask).sum(dim=(1, 2)) / area.clamp_min(1e-8), torch.nan)
 
 
+def by_step(measure, frames, images, *more):
+    """measure(frame, images, *more) for each row of a Trajectory or of [T+1, B, C, H, W]: -> [T+1, B]."""
+    return torch.stack([measure(frame, images, *more) for frame in getattr(frames, "images", frames)])
+
+
 def _window(size=11, sigma=1.5):
     x = torch.arange(size, dtype=torch.float32) - size // 2
     kernel = torch.exp(-x.square() / (2 * sigma ** 2))

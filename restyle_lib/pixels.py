@@ -98,7 +98,7 @@ def fitted(image, size, fit):
 def to_tensor(pixels):
     """uint8 [N, H, W, C] -> float32 tensor [N, C, H, W] in [-1, 1]."""
     import torch
-    pixels = torch.from_numpy(np.ascontiguousarray(pixels))
+    pixels = torch.from_numpy(np.array(pixels))
     return pixels.permute(0, 3, 1, 2).to(torch.float32).div_(127.5).sub_(1).contiguous()
 
 

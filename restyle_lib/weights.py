@@ -24,6 +24,13 @@ def find(name, default="generator"):
     raise suggest(name, shipped(), "model")
 
 
+def facts(name, default="restyle-psp"):
+    """What config.json says of a network beside its architecture (seed, training, scores); {} for other files."""
+    from .checkpoints import inspect, own
+    path = find(name, default)
+    return own.read_config(path).get("facts", {}) if inspect.kind_of(path) == "own" else {}
+
+
 def load_network(name, kind, device="cpu"):
     """A network of one kind ("identity", "perceptual", ...), by shipped name or path -> module."""
     return _load(find(name, kind), kind, device)[0]

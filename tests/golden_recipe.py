@@ -1,4 +1,4 @@
-"""Weights and inputs rebuilt from formulas, so that golden outputs travel without the weight files (golden/README.md)."""
+"""Weights and inputs rebuilt from formulas, so that golden outputs travel without weight files."""
 import json
 import zlib
 from pathlib import Path
@@ -19,12 +19,13 @@ def draw(name, shape, mean=0.0, std=1.0, absolute=False):
 
 def image(name, b, h, w):
     """A smooth random picture with some grain, [b, 3, h, w] in (-1, 1)."""
-    low = F.interpolate(draw(f"{name}/lo", [b, 3, h // 16, w // 16]), (h, w), mode="bilinear", align_corners=False)
+    low = draw(f"{name}/lo", [b, 3, h // 16, w // 16])
+    low = F.interpolate(low, (h, w), mode="bilinear", align_corners=False)
     return torch.tanh(low + 0.1 * draw(f"{name}/hi", [b, 3, h, w]))
 
 
 def weights(case, prefix=None):
-    """The state dict of golden/CASE.recipe.json in the published layout; `prefix` (default "CASE/") names the draws."""
+    """The state dict of golden/CASE.recipe.json, published layout; `prefix` (or "CASE/") names the draws."""
     prefix = f"{case}/" if prefix is None else prefix
     state = {}
     for entry in json.loads((FOLDER / f"{case}.recipe.json").read_text()):
@@ -47,5 +48,5 @@ def expected(case):
 
 
 def relative_error(got, want):
-    """Largest difference over the standard deviation of `want` (golden/README.md asks for 1e-4)."""
+    """Largest difference over the standard deviation of `want` (1e-4 is asked for)."""
     return float((got.detach() - want).abs().max() / want.std())

@@ -1,4 +1,4 @@
-"""The layout of rosinality's StyleGAN2 generators (`g_ema`, or `decoder.` of a pSp, e4e, ReStyle file) and ours."""
+"""The layout of rosinality's StyleGAN2 generators (`g_ema`, `decoder.` of pSp, e4e, ReStyle) and ours."""
 import re
 
 import torch
@@ -6,7 +6,7 @@ import torch
 from ..errors import UserError
 from ..models.stylegan2 import Generator
 
-# published name -> own name; {n}: the same number, {n+1} and {n-1}: the next and the previous one
+# published name (number, rest), what to add to the number, own name
 RULES = [
     (r"style\.(\d+)\.(weight|bias)",                    -1, "mapping.{n}.{rest}"),
     (r"input\.input()()",                                0, "constant"),
@@ -16,8 +16,8 @@ RULES = [
     (r"to_rgbs\.(\d+)\.(.+)",                           +1, "to_images.{n}.{rest}"),
     (r"noises\.noise_(\d+)()",                           0, "convs.{n}.noise_const"),
 ]
-PARTS = {"conv.weight": "weight", "conv.modulation.weight": "affine.weight", "conv.modulation.bias": "affine.bias",
-         "noise.weight": "noise_strength", "activate.bias": "bias"}
+PARTS = {"conv.weight": "weight", "activate.bias": "bias", "noise.weight": "noise_strength",
+         "conv.modulation.weight": "affine.weight", "conv.modulation.bias": "affine.bias"}
 FILTERS = ("blur.kernel", "upsample.kernel")
 
 
@@ -43,16 +43,16 @@ def rosinality_generator(state):
         if target is None:
             taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 4
             if not torch.allclose(tensor.float().cpu(), torch.outer(taps, taps), atol=1e-5):
-                raise UserError(f"'{name}' holds another resampling filter than [1, 3, 3, 1], the only one known here")
+                raise UserError(f"'{name}' holds another resampling filter than [1, 3, 3, 1]")
         else:
             own[target] = tensor
     try:
         config = read_config(own)
     except KeyError as error:
         raise UserError(f"the file holds no complete generator: {error} is missing") from None
-    reference = torch.device("meta")
-    with reference:
-        shapes = {name: tensor.shape for name, tensor in Generator(**config).state_dict().items() if name != "w_mean"}
+    with torch.device("meta"):
+        shapes = {name: tensor.shape for name, tensor in Generator(**config).state_dict().items()}
+    del shapes["w_mean"]
     stream = torch.Generator().manual_seed(0)
     for name, shape in shapes.items():
         if name not in own and name.endswith("noise_const"):  # early files did not keep their noise
@@ -69,12 +69,12 @@ def read_config(own):
     depth = sum(name.startswith("mapping.") and name.endswith("weight") for name in own)
     w_dim, z_dim = own["mapping.0.weight"].shape if depth else [own["convs.0.affine.weight"].shape[1]] * 2
     return dict(resolution=sides[-1], z_dim=z_dim, w_dim=w_dim, mapping_layers=depth,
-                channels={side: own[f"convs.{2 * block}.weight"].shape[-4] for block, side in enumerate(sides)},
+                channels={side: own[f"convs.{2 * i}.weight"].shape[-4] for i, side in enumerate(sides)},
                 image_channels=own["to_images.0.bias"].numel())
 
 
 def load_rosinality(state, latent_avg=None):
-    """A published state dict (and its `latent_avg`, [d] or [k, d]) -> Generator; a missing average is estimated."""
+    """A published state dict (and its `latent_avg`, [d] or [k, d]) -> Generator; no average: estimated."""
     config, own = rosinality_generator(state)
     generator = Generator(**config)
     generator.load_state_dict(own | {"w_mean": generator.w_mean})

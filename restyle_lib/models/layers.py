@@ -1,7 +1,7 @@
-"""Layers of StyleGAN2 (Karras et al. 2020): equalised weights, modulated convolution, resampling by [1, 3, 3, 1].
+"""Layers of StyleGAN2 (Karras et al. 2020): equalised weights, modulated convolution, resampling.
 
-Every activation is sqrt(2) * leaky_relu(x, 0.2). It is positively homogeneous, so its gain is folded into whatever
-scales its input (weights, demodulation, bias, noise) and costs nothing.
+Every activation is sqrt(2) * leaky_relu(x, 0.2). It is positively homogeneous, so its gain is folded into
+whatever scales its input (weights, demodulation, bias, noise) at no cost. Activations are channels-last.
 """
 import math
 
@@ -13,19 +13,24 @@ GAIN = math.sqrt(2)
 SLOPE = 0.2
 
 
-def blur(x, pad, stride=1):
-    """[B, C, H, W] filtered by [1, 3, 3, 1] / 8 along both axes after zero padding by `pad` on every side."""
+def filter_kernel(x):
+    """The [4, 4] kernel of [1, 3, 3, 1], of sum 1, in the type and on the device of x."""
     taps = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=x.dtype, device=x.device) / 8
-    # one 4x4 pass: on channels-last activations faster than two separable ones, which read and write x twice
-    kernel = torch.outer(taps, taps).expand(x.shape[1], 1, 4, 4)
+    return torch.outer(taps, taps)
+
+
+def blur(x, pad, stride=1):
+    """[B, C, H, W] filtered by [1, 3, 3, 1] / 8 along both axes after zero padding by `pad` on every side.
+
+    One 4x4 pass: on channels-last activations it is faster than two separable ones, which move x twice."""
+    kernel = filter_kernel(x).expand(x.shape[1], 1, 4, 4)
     return F.conv2d(x, kernel, padding=pad, stride=stride, groups=x.shape[1])
 
 
 def upsample(x):
-    """[B, C, H, W] -> [B, C, 2H, 2W]: zero insertion and [1, 3, 3, 1], gain 4.
-
-    Away from the border that is bilinear interpolation; a border of zeros makes it so everywhere."""
-    return F.interpolate(F.pad(x, (1, 1, 1, 1)), scale_factor=2, mode="bilinear")[:, :, 2:-2, 2:-2]
+    """[B, C, H, W] -> [B, C, 2H, 2W]: zero insertion and [1, 3, 3, 1], gain 4."""
+    kernel = 4 * filter_kernel(x).expand(x.shape[1], 1, 4, 4)
+    return F.conv_transpose2d(x, kernel, padding=1, stride=2, groups=x.shape[1])
 
 
 def downsample(x):
@@ -34,12 +39,12 @@ def downsample(x):
 
 
 def activate(x):
-    """Leaky ReLU without its gain (see the module's note)."""
+    """Leaky ReLU in place, without its gain (see the module's note)."""
     return F.leaky_relu_(x, SLOPE)
 
 
 class EqualLinear(nn.Module):
-    """[..., fan_in] -> [..., fan_out] with weights of unit variance scaled at run time (Karras et al. 2018, 4.1)."""
+    """[..., fan_in] -> [..., fan_out]; unit-variance weights scaled at run time (Karras et al. 2018, 4.1)."""
 
     def __init__(self, fan_in, fan_out, *, bias=0.0, rate=1.0, active=False):
         super().__init__()
@@ -54,7 +59,7 @@ class EqualLinear(nn.Module):
 
 
 class EqualConv(nn.Module):
-    """A convolution of [B, fan_in, H, W] with equalised weights; `down` blurs and halves first; optional activation."""
+    """Convolution of [B, fan_in, H, W], equalised weights; `down` blurs and halves, `active` activates."""
 
     def __init__(self, fan_in, fan_out, kernel, *, down=False, bias=True, active=True):
         super().__init__()
@@ -78,79 +83,82 @@ class EqualConv(nn.Module):
 
 
 class ModulatedConv(nn.Module):
-    """Weight modulation and demodulation (StyleGAN2, Section 2.2, equations 1-3), optionally upsampling by two.
+    """Weight modulation and demodulation (StyleGAN2, Section 2.2, equations 1-3).
 
-    x: [B, fan_in, H, W], w: [B, w_dim] -> [B, fan_out, H', W'] times `gain`. The style scales the input's channels and
-    the demodulation the output's, so that the whole batch shares one convolution."""
+    The style scales the input's channels and the demodulation the output's, so that a batch shares one
+    convolution. `clamp` bounds the absolute values of what the layer returns."""
 
-    def __init__(self, fan_in, fan_out, kernel, w_dim, *, up=False, demodulate=True):
+    def __init__(self, fan_in, fan_out, kernel, w_dim, *, clamp=None):
         super().__init__()
         self.weight = nn.Parameter(torch.randn(fan_out, fan_in, kernel, kernel))
+        self.bias = nn.Parameter(torch.zeros(fan_out))
         self.affine = EqualLinear(w_dim, fan_in, bias=1.0)
-        self.up, self.demodulate = up, demodulate
-        self.scale = 1 / math.sqrt(fan_in * kernel**2)
+        self.fan_out, self.clamp, self.scale = fan_out, clamp, 1 / math.sqrt(fan_in * kernel**2)
 
     def style(self, w):
-        """w: [B, w_dim] -> the input scales [B, fan_in] and the output scales [B, fan_out] or None."""
-        style = self.affine(w) * self.scale
-        if not self.demodulate:
-            return style, None
-        energy = self.weight.square().sum((2, 3))
-        return style, torch.rsqrt(style.square() @ energy.t() + 1e-8)
+        """w: [B, w_dim] -> the scales of the input's channels, [B, fan_in]."""
+        return self.affine(w) * self.scale
 
-    def convolve(self, x, weight):
-        """x * weight [fan_out, fan_in, k, k]; when upsampling, a transposed convolution of stride 2, then the blur."""
-        if not self.up:
-            return F.conv2d(x, weight, padding=weight.shape[2] // 2)
-        return blur(F.conv_transpose2d(x, weight.transpose(0, 1) * 4, stride=2), 1)
-
-    def forward(self, x, w):
-        """-> the convolution before demodulation, and the output scales [B, fan_out] still to be applied (or None)."""
-        style, demodulation = self.style(w)
-        return self.convolve(x * style[:, :, None, None], self.weight), demodulation
-
-
-class StyledConv(ModulatedConv):
-    """Modulated 3x3 convolution, noise, bias, activation. `noise`: [1 or B, 1, R, R] or None; `clamp` bounds |output|."""
-
-    def __init__(self, fan_in, fan_out, w_dim, resolution, *, up=False, clamp=None):
-        super().__init__(fan_in, fan_out, 3, w_dim, up=up)
-        self.bias = nn.Parameter(torch.zeros(fan_out))
-        self.noise_strength = nn.Parameter(torch.zeros([]))
-        self.register_buffer("noise_const", torch.randn(resolution, resolution))
-        self.resolution, self.clamp = resolution, clamp
-
-    def forward(self, x, w, noise=None):
-        x, demodulation = super().forward(x, w)
-        x = torch.addcmul(self.bias[:, None, None] * GAIN, x, demodulation[:, :, None, None] * GAIN)
-        if noise is not None:
-            x.add_(noise * (self.noise_strength * GAIN))
-        x = activate(x)
+    def bound(self, x):
         return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
 
 
+class StyledConv(ModulatedConv):
+    """Modulated 3x3 convolution, noise, bias, activation: [B, fan_in, H, W], w [B, d] -> [B, fan_out, R, R].
+
+    `up` doubles the size by a transposed convolution and a blur. `noise`: [1 or B, 1, R, R] or None."""
+
+    def __init__(self, fan_in, fan_out, w_dim, resolution, *, up=False, clamp=None):
+        super().__init__(fan_in, fan_out, 3, w_dim, clamp=clamp)
+        self.noise_strength = nn.Parameter(torch.zeros([]))
+        self.register_buffer("noise_const", torch.randn(resolution, resolution))
+        self.resolution, self.up = resolution, up
+
+    def forward(self, x, w, noise=None):
+        style = self.style(w)
+        energy = self.weight.square().sum((2, 3))
+        gain = torch.rsqrt(style.square() @ energy.t() + 1e-8) * GAIN
+        x = x * style[:, :, None, None].to(x.dtype)
+        if self.up:
+            x = blur(F.conv_transpose2d(x, self.weight.transpose(0, 1) * 4, stride=2), 1)
+        else:
+            x = F.conv2d(x, self.weight, padding=1)
+        bias = (self.bias[:, None, None] * GAIN).to(x.dtype)
+        x = torch.addcmul(bias, x, gain[:, :, None, None].to(x.dtype))
+        if noise is not None:
+            x.add_(noise * (self.noise_strength * GAIN))
+        return self.bound(activate(x))
+
+    def folded(self, w):
+        """w: [1, w_dim] -> the weights with style, demodulation and gain in them, [fan_out, fan_in, 3, 3]."""
+        weight = self.weight * self.style(w)[0, :, None, None]
+        energy = torch.linalg.vector_norm(weight, dim=(1, 2, 3), keepdim=True).square()
+        return weight.mul_(torch.rsqrt(energy + 1e-8) * GAIN)
+
+
 class ToImage(ModulatedConv):
-    """Modulated 1x1 convolution to the image's channels (no demodulation), added to the upsampled image so far."""
+    """Modulated 1x1 convolution to the image's channels, not demodulated, on top of the upsampled image."""
 
     def __init__(self, fan_in, image_channels, w_dim, *, clamp=None):
-        super().__init__(fan_in, image_channels, 1, w_dim, demodulate=False)
-        self.bias = nn.Parameter(torch.zeros(image_channels))
-        self.clamp = clamp
+        super().__init__(fan_in, image_channels, 1, w_dim, clamp=clamp)
 
     def forward(self, x, w, image=None):
-        style, _ = self.style(w)
-        # the fold goes into the weights: [B, channels, fan_in] is far smaller than x
-        weight = self.weight[:, :, 0, 0].t() * style[:, :, None]
-        pixels = x.permute(0, 2, 3, 1).flatten(1, 2)
-        x = torch.baddbmm(self.bias, pixels, weight).unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
-        x = x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
+        # the style goes into the weights: [B, image_channels, fan_in] is far smaller than x
+        weight = (self.weight[None, :, :, 0, 0] * self.style(w)[:, None]).to(x.dtype)
+        pixels = x.permute(0, 2, 3, 1).flatten(1, 2).transpose(1, 2)
+        x = torch.baddbmm(self.bias[:, None].to(x.dtype), weight, pixels).unflatten(2, x.shape[2:])
+        x = self.bound(x)
         return x if image is None else x + upsample(image)
+
+    def folded(self, w):
+        """w: [1, w_dim] -> the weights with the style in them, [image_channels, fan_in, 1, 1]."""
+        return self.weight * self.style(w)[0, :, None, None]
 
 
 def minibatch_deviation(x, group=4):
-    """[B, C, H, W] -> [B, C + 1, H, W]: the mean standard deviation within groups of images as one more channel.
+    """[B, C, H, W] -> [B, C + 1, H, W]: one more channel, the mean deviation within groups of images.
 
-    Groups have `group` images, or the largest smaller number that divides the batch (Karras et al. 2018, Section 3)."""
+    A group is `group` images, or the largest smaller number that divides the batch (Karras 2018, 3)."""
     batch, _, height, width = x.shape
     size = next(n for n in range(min(group, batch), 0, -1) if batch % n == 0)
     groups = x.unflatten(0, (size, batch // size))

@@ -1,4 +1,4 @@
-"""StyleGAN2: the generator (mapping and skip synthesis), the residual discriminator, and a generator's fingerprint."""
+"""StyleGAN2: the generator (mapping and skip synthesis), the residual discriminator, the fingerprint."""
 import hashlib
 import math
 
@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from ..errors import UserError
+from . import fast
 from .layers import EqualConv, EqualLinear, StyledConv, ToImage, minibatch_deviation
 
 NOISE_MODES = '"const", "random", "none", a seed, or a list of maps'
@@ -17,14 +18,15 @@ def published_channels(resolution):
 
 
 def sides(resolution):
-    """(4, 8, ..., resolution); a UserError unless the resolution is such a power of two."""
+    """[4, 8, ..., resolution]; a UserError unless the resolution is such a power of two."""
     if resolution < 8 or resolution & (resolution - 1):
         raise UserError(f"a StyleGAN2 has a resolution of 8, 16, 32, ... pixels, not {resolution}")
     return [2**power for power in range(2, int(math.log2(resolution)) + 1)]
 
 
 def _channels(resolution, channels):
-    table = published_channels(resolution) if channels is None else {int(side): n for side, n in channels.items()}
+    table = channels or published_channels(resolution)
+    table = {int(side): width for side, width in table.items()}
     missing = [side for side in sides(resolution) if side not in table]
     if missing:
         raise UserError(f"the channel table of a {resolution} px network lacks {missing}")
@@ -36,7 +38,8 @@ class Mapping(nn.Sequential):
 
     def __init__(self, z_dim, w_dim, layers):
         widths = [z_dim] + [w_dim] * layers
-        super().__init__(*(EqualLinear(a, b, rate=0.01, active=True) for a, b in zip(widths, widths[1:])))
+        super().__init__(*(EqualLinear(a, b, rate=0.01, active=True)
+                           for a, b in zip(widths[:-1], widths[1:], strict=True)))
 
     def forward(self, z):
         return super().forward(z * torch.rsqrt(z.square().mean(1, keepdim=True) + 1e-8))
@@ -54,30 +57,36 @@ class Generator(nn.Module):
         table = _channels(resolution, channels)
         self.config = dict(resolution=resolution, z_dim=z_dim, w_dim=w_dim, mapping_layers=mapping_layers,
                            channels=table, image_channels=image_channels, conv_clamp=conv_clamp)
-        self.resolution, self.z_dim, self.w_dim, self.image_channels = resolution, z_dim, w_dim, image_channels
+        self.resolution, self.image_channels = resolution, image_channels
+        self.z_dim, self.w_dim = z_dim, w_dim
         self.n_styles = 2 * len(table)
         self.mapping = Mapping(z_dim, w_dim, mapping_layers)
         self.constant = nn.Parameter(torch.randn(table[4], 4, 4))
         self.convs = nn.ModuleList([StyledConv(table[4], table[4], w_dim, 4, clamp=conv_clamp)])
         self.to_images = nn.ModuleList([ToImage(table[4], image_channels, w_dim, clamp=conv_clamp)])
         for side in list(table)[1:]:
-            self.convs.append(StyledConv(table[side // 2], table[side], w_dim, side, up=True, clamp=conv_clamp))
-            self.convs.append(StyledConv(table[side], table[side], w_dim, side, clamp=conv_clamp))
+            self.convs += [StyledConv(table[side // 2], table[side], w_dim, side, up=True, clamp=conv_clamp),
+                           StyledConv(table[side], table[side], w_dim, side, clamp=conv_clamp)]
             self.to_images.append(ToImage(table[side], image_channels, w_dim, clamp=conv_clamp))
         self.register_buffer("w_mean", torch.zeros(self.n_styles, w_dim))
 
     def forward(self, w, noise="const"):
-        """w: [B, d] or [B, k, d]. noise: "const" (the network's own maps), "random" (fresh), "none", a seed (the same
-        maps for every image, whatever its batch), or a list of maps [1 or B, 1, r, r], one a convolution."""
+        """w: [B, d] or [B, k, d]. noise: "const" (the network's own maps), "random" (fresh), "none", a seed
+        (the same maps for every image, whatever its batch), or a list of maps [1 or B, 1, r, r]."""
         styles = self.styles(w)
         noise = self._noise(noise, w)
-        x = self.constant.expand(len(w), -1, -1, -1).contiguous(memory_format=torch.channels_last)
+        x = self.constant.repeat(len(w), 1, 1, 1).contiguous(memory_format=torch.channels_last)
         x = self.convs[0](x, styles[:, 0], noise[0])
         image = self.to_images[0](x, styles[:, 1])
         for block in range(1, len(self.to_images)):
-            for layer in (2 * block - 1, 2 * block):
-                x = self.convs[layer](x, styles[:, layer], noise[layer])
-            image = self.to_images[block](x, styles[:, 2 * block + 1], image)
+            first, second, last = range(2 * block - 1, 2 * block + 2)
+            up, conv, to_image = self.convs[first], self.convs[second], self.to_images[block]
+            if fast.applies(x, up.resolution):
+                parts, final = styles[:, first:last + 1].unbind(1), up.resolution == self.resolution
+                x, image = fast.render_block(x, image, up, conv, to_image, parts, noise[first:last], final)
+            else:
+                x = conv(up(x, styles[:, first], noise[first]), styles[:, second], noise[second])
+                image = to_image(x, styles[:, last], image)
         return image
 
     def styles(self, w):
@@ -86,8 +95,8 @@ class Generator(nn.Module):
             return w[:, None].expand(-1, self.n_styles, -1)
         if w.ndim == 3 and w.shape[1:] == (self.n_styles, self.w_dim):
             return w
-        raise UserError(f"this generator takes latents [B, {self.w_dim}] or [B, {self.n_styles}, {self.w_dim}], "
-                        f"not {list(w.shape)}")
+        raise UserError(f"this generator takes latents [B, {self.w_dim}] or "
+                        f"[B, {self.n_styles}, {self.w_dim}], not {list(w.shape)}")
 
     def mix(self, w_a, w_b, layer):
         """Style mixing: the styles of w_a before `layer`, of w_b from it on -> [B, k, d]."""
@@ -105,13 +114,13 @@ class Generator(nn.Module):
     @torch.no_grad()
     def estimate_w_mean(self, count=10_000, seed=0):
         """Sets w_mean to the mean of `count` mapped normal draws of a seed."""
-        z = torch.randn(count, self.z_dim, generator=torch.Generator().manual_seed(seed))
-        self.set_w_mean(torch.stack([self.mapping(part.to(self.w_mean)).sum(0) for part in z.split(1000)]).sum(0) / count)
+        z = torch.randn(count, self.z_dim, generator=torch.Generator().manual_seed(seed)).to(self.w_mean)
+        self.set_w_mean(sum(self.mapping(part).sum(0) for part in z.split(1000)) / count)
 
     def noise_maps(self, seed, batch=1):
-        """Maps [batch, 1, r, r], one a convolution; those of image b depend on (seed, b) alone, not on device or batch."""
-        streams = [torch.Generator().manual_seed((seed * 1_000_003 + image) % 2**63) for image in range(batch)]
-        return [torch.stack([torch.randn(1, conv.resolution, conv.resolution, generator=stream) for stream in streams])
+        """A map [batch, 1, r, r] for every convolution; those of image b depend on (seed, b) alone."""
+        streams = [torch.Generator().manual_seed((seed * 1_000_003 + b) % 2**63) for b in range(batch)]
+        return [torch.stack([torch.randn(1, conv.resolution, conv.resolution, generator=s) for s in streams])
                 .to(self.constant) for conv in self.convs]
 
     def _noise(self, noise, w):
@@ -126,7 +135,8 @@ class Generator(nn.Module):
             return self.noise_maps(noise)
         if isinstance(noise, (list, tuple)) and len(noise) == len(self.convs):
             return noise
-        raise UserError(f"noise is {NOISE_MODES} (one for each of the {len(self.convs)} convolutions), not {noise!r:.60}")
+        raise UserError(f"noise is {NOISE_MODES}, one for each of {len(self.convs)} convolutions; "
+                        f"not {noise!r:.60}")
 
 
 class Discriminator(nn.Module):
@@ -135,7 +145,8 @@ class Discriminator(nn.Module):
     def __init__(self, resolution, *, channels=None, image_channels=3, mbstd_group=4):
         super().__init__()
         table = _channels(resolution, channels)
-        self.config = dict(resolution=resolution, channels=table, image_channels=image_channels, mbstd_group=mbstd_group)
+        self.config = dict(resolution=resolution, channels=table, image_channels=image_channels,
+                           mbstd_group=mbstd_group)
         self.group = mbstd_group
         self.from_image = EqualConv(image_channels, table[resolution], 1)
         pairs = [(table[side], table[side // 2]) for side in reversed(table) if side > 4]
@@ -153,7 +164,7 @@ class Discriminator(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions, the second halving the size, and a halving 1x1 skip; the sum keeps its variance."""
+    """Two 3x3 convolutions, the second halving, and a halving 1x1 skip; the sum keeps its variance."""
 
     def __init__(self, fan_in, fan_out):
         super().__init__()
@@ -167,10 +178,11 @@ class ResidualBlock(nn.Module):
 
 
 def fingerprint(module):
-    """sha256 (hex) of a network's float32 tensors in the order of their names: equal whatever file they came from."""
+    """sha256 (hex) of a network's float32 tensors in the order of their names, whatever their file."""
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
         if tensor.is_floating_point():
             digest.update(f"{name} {list(tensor.shape)}\n".encode())
-            digest.update(tensor.detach().to("cpu", torch.float32).contiguous().numpy().astype("<f4").tobytes())
+            values = tensor.detach().to("cpu", torch.float32).contiguous().numpy()
+            digest.update(values.astype("<f4").tobytes())
     return digest.hexdigest()

@@ -94,7 +94,6 @@ def train_encoder(images, out, config, *, domain, generator=None, networks=None,
     if generator is None:
         raise UserError(f"the domain {domain.name} names no generator to train with; pass one")
     generator = load_generator(generator) if isinstance(generator, (str, Path)) else generator
-    generator = copy.deepcopy(generator).to(device).eval().requires_grad_(False)
     weights = dict(domain.losses if losses is None else losses)
     networks = _networks(domain, networks, weights)
     trainer = EncoderTrainer(images, config, domain, generator, weights, networks, device)
@@ -160,7 +159,7 @@ class EncoderTrainer:
                                    generator.w_dim, channels, domain.encoder_size, domain.head_channels)
             self.critic = LatentCritic(generator.w_dim, device=device) if c.adversarial else None
         self.encoder.to(device, memory_format=torch.channels_last)
-        self.generator = generator
+        self.generator = generator = copy.deepcopy(generator).to(device).eval().requires_grad_(False)
         self.inverter = Inverter(self.encoder, generator, domain)
         self.noisy = replace(self.inverter, noise=c.noise)
         self.start, self.start_image = self.inverter.start[None], self.inverter.start_image[None]

@@ -12,9 +12,9 @@ COLUMNS = ("scheme", "head", "progressive", "steps", "delta_norm", "adversarial"
            "progressive_every", "iterations")
 
 # Sources. (1) ReStyle, README "Training ReStyle" and its options; (2) the author: best checkpoint of faces at
-# 110,000 iterations (cars 75,000, wild 40,000, churches 150,000); (3) pSp: 300,000; (4) e4e: 250,000, its README's
-# schedule; (5) not stated for ReStyle-e4e: e4e's; (6) as many passes through the encoder for each method, so that a
-# single pass has N times the iterations of N steps.
+# 110,000 iterations (cars 75,000, wild 40,000, churches 150,000); (3) pSp: 300,000; (4) e4e: 250,000, and the
+# schedule of its README; (5) not stated for ReStyle-e4e: e4e's; (6) as many passes through the encoder for
+# each method, so that a single pass has N times the iterations of N steps.
 ENCODERS = {
     # size       method           scheme     head       progr.  N  delta adv.  start   every  iterations
     ("published", "restyle-psp"): ("restyle", "single",  False, 5, 0.0,  0.0,      0,     0, 110_000),  # 1 2

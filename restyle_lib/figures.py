@@ -1,5 +1,5 @@
 """Every figure of the workbook. A function returns a matplotlib Figure that carries the rows behind it;
-nothing is drawn on screen: `run.show(figure, name, alt, caption)` saves PNG (300 dpi), PDF, CSV and displays it.
+nothing is drawn on screen: `run.show(figure, name, alt, caption)` saves PNG (300 dpi), PDF, CSV and shows it.
 
 Images are [N, C, H, W] in [-1, 1] (torch or numpy) or uint8 [N, H, W, C]; C is 1 or 3. Small images are
 enlarged by whole factors without smoothing. In strips the input stands once, first, set apart; then the start

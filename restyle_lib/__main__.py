@@ -1,0 +1,220 @@
+"""The command line, `python -m restyle_lib`: thin, one function per command; see `--help`."""
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from . import profiles, runs, workbook
+from .errors import UserError, suggest
+
+PAIRS = "[NAME=VALUE]..."
+
+
+class Commands(click.Group):
+    """A group that keeps the commands' order and suggests one for a wrong name."""
+
+    def list_commands(self, context):
+        return list(self.commands)
+
+    def resolve_command(self, context, arguments):
+        if arguments and arguments[0] not in self.commands and not arguments[0].startswith("-"):
+            raise suggest(arguments[0], self.commands, "command")
+        return super().resolve_command(context, arguments)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option("--debug", is_flag=True, help="Show the traceback of a failure (anywhere on the line).")
+def cli(debug):
+    """The ReStyle workbook: notebooks, inversion, data, weights and training."""
+
+
+@cli.command("list")
+def list_notebooks():
+    """List the notebooks, their times and last runs."""
+    last = {path.parent.name: (path.parent.parent.name, runs.read_facts(path.parent)["status"])
+            for folder in runs.list_runs() for path in folder.glob("*/run.json")}
+    click.echo(f"{'notebook':34s}{''.join(f'{p:>8s}' for p in profiles.PROFILES)}   last run")
+    for name in workbook.notebooks():
+        seconds = [f"{s} s" if s else "-" for s in profiles.SECONDS.get(name, (None,) * 4)]
+        ran = "{} ({})".format(*last[name]) if name in last else "-"
+        click.echo(f"{name:34s}{''.join(f'{s:>8s}' for s in seconds)}   {ran}")
+        click.echo(f"    {workbook.title(name)[0]}")
+    click.echo("\nprofiles: " + "; ".join(f"{name}: {words}" for name, words in profiles.PROFILES.items()))
+
+
+@cli.command()
+@click.argument("notebook")
+def show(notebook):
+    """Show a notebook's parameters and sizes."""
+    name = workbook.resolve(notebook)
+    heading, claim = workbook.title(name)
+    click.echo(f"{name}: {heading}\n{claim}\n")
+    table = {row[1]: row[2:6] for row in profiles.SIZES if row[0] == name}
+    columns = " ".join(f"{p:>7s}" for p in profiles.PROFILES)
+    click.echo(f"{'parameter':14s}{'type':7s}{'default':12s}{columns}")
+    for p in workbook.parameters(name):
+        sizes = " ".join(f"{v:7d}" for v in table.get(p.name, ())) or " " * 31
+        click.echo(f"{p.name:14s}{p.kind:7s}{p.default!r:12s}{sizes}  {p.help}")
+    click.echo(f"\npython -m restyle_lib run {name} profile=quick seed=1")
+
+
+@cli.command()
+@click.argument("words", nargs=-1, required=True, metavar=f"NOTEBOOK...|all {PAIRS}")
+@click.option("--profile", help=f"Sizes: {', '.join(profiles.PROFILES)}.")
+@click.option("--run", "run", default="", help="Name of the run folder (default: a new number).")
+def run(words, profile, run):
+    """Execute notebooks and write a report."""
+    names, pairs = _notebooks(words)
+    target, failed = workbook.run(names, pairs, profile, run, say=click.echo, bar=sys.stderr.isatty())
+    click.echo(f"report: {target / 'index.html'}")
+    if broken := [name for name, error in failed.items() if error]:
+        raise UserError(f"{len(broken)} of {len(failed)} notebooks failed: {', '.join(broken)}")
+
+
+@cli.command()
+@click.argument("words", nargs=-1, required=True, metavar=f"NOTEBOOK {PAIRS}")
+@click.option("--profile", help=f"Sizes: {', '.join(profiles.PROFILES)}.")
+@click.option("--run", "run", default="", help="Name of the run folder (default: a new number).")
+def prepare(words, profile, run):
+    """Write a notebook with parameters set, to open it."""
+    names, pairs = _notebooks(words)
+    for name in names:
+        click.echo(f"jupyter lab {workbook.prepare(name, pairs, profile, run)}")
+
+
+@cli.command()
+@click.argument("run")
+@click.option("--gallery", is_flag=True, help="Also write outputs/gallery/RESULTS.md and its pictures.")
+def report(run, gallery):
+    """Rewrite a run's pages; update the gallery."""
+    from . import html, report
+
+    folder = runs.run_folder(run)
+    for notebook in folder.glob("*/notebook.ipynb"):
+        html.export(notebook)
+    click.echo(report.write_index(folder))
+    if gallery:
+        click.echo(report.write_gallery(folder))
+
+
+@cli.command()
+@click.argument("names", nargs=-1, metavar="[RUN]...")
+@click.option("--older-than", type=click.FloatRange(min=0), metavar="DAYS", help="All runs older than that.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def clean(names, older_than, yes):
+    """Delete runs by name or age."""
+    folders = [runs.run_folder(name) for name in names]
+    if older_than is not None:
+        limit = time.time() - older_than * 86400
+        folders += [f for f in runs.list_runs() if max(p.stat().st_mtime for p in f.rglob("*")) <= limit]
+    elif not names:
+        raise UserError("clean needs the name of a run, or --older-than DAYS")
+    for folder in dict.fromkeys(folders):
+        if yes or click.confirm(f"delete {folder}?"):
+            shutil.rmtree(folder)
+            click.echo(f"deleted {folder}")
+
+
+@cli.group(cls=Commands)
+def data():
+    """List datasets, write their images as files."""
+
+
+@data.command("list")
+def data_list():
+    """List the datasets with their splits and licences."""
+    from . import domains
+
+    for name in domains.available("datasets"):
+        dataset = domains.load_dataset(name)
+        click.echo(f"{name:14s} {dataset.title or dataset.description}\n{'':14s} splits: "
+                   f"{', '.join(dataset.splits)}; licence: {dataset.licence}")
+
+
+@data.command("export")
+@click.argument("dataset")
+@click.option("--split", default="test", show_default=True)
+@click.option("--count", type=click.IntRange(min=1), help="How many images (default: all).")
+@click.option("--out", required=True, type=click.Path(path_type=Path))
+def data_export(dataset, split, count, out):
+    """Write a split's images as PNG files and attributes.csv."""
+    from . import data
+
+    click.echo(f"{data.export(dataset, split, out, count)} images in {out}")
+
+
+@cli.group(cls=Commands)
+def weights():
+    """Networks that ship with the workbook."""
+
+
+@weights.command("list")
+def weights_list():
+    """List the shipped networks."""
+    import json
+
+    from .files import ASSETS
+
+    found = sorted(ASSETS.glob("*/*/config.json"))
+    for path in found:
+        size = sum(f.stat().st_size for f in path.parent.iterdir()) / 1e6
+        kind = json.loads(path.read_text(encoding="utf-8"))["kind"]
+        click.echo(f"{path.parent.relative_to(ASSETS).as_posix():30s} {kind:12s} {size:5.1f} MB")
+    click.echo(f"{len(found)} networks in {ASSETS}")
+
+
+@cli.command()
+@click.argument("file", type=click.Path(path_type=Path))
+def inspect(file):
+    """Say what a checkpoint file is."""
+    from .checkpoints import inspect
+
+    click.echo(inspect.describe(file))
+
+
+def _notebooks(words):
+    """(notebook names, name=value arguments) of a command's words; "all" means every notebook."""
+    named = [word for word in words if "=" not in word]
+    if not named:
+        raise UserError(f"name a notebook, or all: {', '.join(workbook.notebooks())}")
+    names = workbook.notebooks() if "all" in named else list(dict.fromkeys(map(workbook.resolve, named)))
+    return names, [word for word in words if "=" in word]
+
+
+def main(arguments=None):
+    """Runs the command line; every failure is one sentence on stderr and a non-zero exit status."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    try:
+        quiet = [argument for argument in arguments if argument != "--debug"]
+        return cli(quiet, prog_name="python -m restyle_lib", standalone_mode=False) or 0
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (click.Abort, KeyboardInterrupt):
+        return _fail("interrupted; what was finished is kept", 130)
+    except click.ClickException as error:
+        if isinstance(error, click.exceptions.NoArgsIsHelpError):
+            click.echo(error.format_message())
+            return 2
+        hint = f" (see {error.ctx.command_path} --help)" if getattr(error, "ctx", None) else ""
+        return _fail(f"{error.format_message().rstrip('.')}{hint}", 2)
+    except Exception as error:
+        if debug:
+            raise
+        if isinstance(error, UserError):
+            return _fail(str(error), 1)
+        words = " ".join(str(error).split()) or "no message"
+        return _fail(f"{type(error).__name__}: {words} (--debug shows where)", 1)
+
+
+def _fail(sentence, status):
+    click.echo(f"error: {sentence}", err=True)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,4 +1,4 @@
-"""StyleGAN2 synthesis the slow and obvious way, from a Generator's state dict: tests and bench compare with it.
+"""StyleGAN2 synthesis the slow and obvious way, from a state dict of Generator: for tests and bench.
 
 Every image gets its own weights (a grouped convolution, one group an image), resampling inserts zeros, pads
 and filters with the whole 4x4 kernel; noise, bias, activation and gain are separate passes.

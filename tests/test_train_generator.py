@@ -11,14 +11,16 @@ from restyle_lib.models.layers import upsample
 from restyle_lib.models.stylegan2 import Discriminator, Generator
 from restyle_lib.training.augment import KINDS, augment
 from restyle_lib.training.autoencode import ImageToZ, autoencode
-from restyle_lib.training.generator import GeneratorTraining, copy_matching, generator_share, train_generator
+from restyle_lib.training.generator import GeneratorTraining, generator_share, train_generator
+from restyle_lib.training.inherit import copy_matching
 from restyle_lib.training.loop import load_state
 
 pytestmark = pytest.mark.filterwarnings("error")
 CHANNELS = {4: 8, 8: 8, 16: 6}
-TINY = GeneratorTraining(resolution=8, z_dim=6, w_dim=6, mapping_layers=2, channels=CHANNELS, batch=4, r1_every=2,
-                         path_length=2.0, pl_every=2, augment=("colour", "translation", "cutout"), augment_p=0.5,
-                         augment_target=0.6, flip=True, total_images=20, sample_every=12, save_every=1000, log_every=8)
+TINY = GeneratorTraining(
+    resolution=8, z_dim=6, w_dim=6, mapping_layers=2, channels=CHANNELS, batch=4, r1_every=2, path_length=2.0,
+    pl_every=2, augment=("colour", "translation", "cutout"), augment_p=0.5, augment_target=0.6, flip=True,
+    total_images=20, sample_every=12, save_every=1000, log_every=8)
 
 
 def pictures(size=8, channels=3, count=9):
@@ -26,10 +28,11 @@ def pictures(size=8, channels=3, count=9):
 
 
 def train(out, size=8, channels=3, count=9, init_from=None, **settings):
-    changes = {key: settings.pop(key) for key in list(settings) if key in GeneratorTraining.__dataclass_fields__}
+    fields = {field.name for field in dataclasses.fields(TINY)}
+    changes = {key: settings.pop(key) for key in list(settings) if key in fields}
     config = dataclasses.replace(TINY, resolution=size, image_channels=channels, **changes)
-    return train_generator(pictures(size, channels, count), out, config=config, init_from=init_from, headless=True,
-                           **settings)
+    return train_generator(pictures(size, channels, count), out, config=config, init_from=init_from,
+                           headless=True, **settings)
 
 
 def parts(out):
@@ -38,9 +41,9 @@ def parts(out):
 
 def flat(value, name=""):
     """{dotted name: tensor or number} of nested dicts and lists."""
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, (list, tuple)) else None
-    if items is None:
+    if not isinstance(value, (dict, list, tuple)):
         return {name: value}
+    items = value.items() if isinstance(value, dict) else enumerate(value)
     return {key: leaf for part, item in items for key, leaf in flat(item, f"{name}.{part}").items()}
 
 
@@ -50,7 +53,7 @@ def same(a, b):
         torch.equal(a[k], b[k]) if isinstance(a[k], torch.Tensor) else a[k] == b[k] for k in a)
 
 
-@pytest.mark.parametrize("settings", [{}, {"reuse_fakes": True}, {"reuse_gradient": True},
+@pytest.mark.parametrize("settings", [{}, {"reuse_fakes": True}, {"reuse_gradient": True}, {"amp": "bf16"},
                                       {"reconstruction_images": 8, "reconstruction_weight": 0.5}])
 def test_resumed_equals_uninterrupted(tmp_path, settings):
     train(tmp_path / "whole", **settings)
@@ -100,7 +103,7 @@ def test_a_grown_discriminator_keeps_its_inner_blocks():
 def test_fine_tuning_keeps_frozen_layers(tmp_path):
     train(tmp_path / "parent")
     train(tmp_path / "child", init_from=tmp_path / "parent", freeze_d=1)
-    before, after = flat(parts(tmp_path / "parent")["discriminator"]), flat(parts(tmp_path / "child")["discriminator"])
+    before, after = (flat(parts(tmp_path / run)["discriminator"]) for run in ("parent", "child"))
     still = {name for name in before if torch.equal(before[name], after[name])}
     assert still == {name for name in before if name.startswith((".from_image", ".blocks.0."))}
 
@@ -154,7 +157,8 @@ def test_augmentations_are_differentiable_and_optional(kind):
 
 def test_codes_far_from_normal_cost_and_normal_codes_do_not():
     torch.manual_seed(0)
-    encoder, generator = ImageToZ(8, 16), Generator(8, z_dim=16, w_dim=16, mapping_layers=1, channels={4: 8, 8: 8})
+    encoder = ImageToZ(8, 16)
+    generator = Generator(8, z_dim=16, w_dim=16, mapping_layers=1, channels={4: 8, 8: 8})
     torch.nn.init.zeros_(encoder.last.weight)
     torch.nn.init.zeros_(encoder.last.bias)
     images = torch.randn(4, 3, 8, 8)

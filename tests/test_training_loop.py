@@ -1,4 +1,4 @@
-"""The loop: resumed equals uninterrupted, bad numbers and changed settings stop it, a killed run can go on."""
+"""The loop: resumed equals uninterrupted, bad numbers and other settings stop it, a killed run can go on."""
 import json
 import os
 import signal
@@ -126,7 +126,8 @@ def test_a_killed_process_leaves_a_state_that_goes_on(tmp_path):
     """
     here = os.path.dirname(os.path.abspath(__file__))
     environment = os.environ | {"PYTHONPATH": os.path.dirname(here)}
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code), tmp_path / "cut", here], env=environment)
+    command = [sys.executable, "-c", textwrap.dedent(code), tmp_path / "cut", here]
+    done = subprocess.run(command, env=environment)
     assert done.returncode == -signal.SIGKILL and load_state(tmp_path / "cut" / "state.pt")["step"] == 6
     assert rows(tmp_path / "cut")[-1][0] == 8  # logged beyond the saved state: dropped on resuming
     Job(tmp_path / "cut").run()
@@ -152,6 +153,7 @@ def test_data_order_is_a_function_of_seed_and_step():
     assert (forward == backward).all()
     assert all(sorted(epoch) == list(range(7)) for epoch in forward.reshape(6, 7))
     assert len({tuple(epoch) for epoch in forward.reshape(6, 7)}) > 1
-    assert step_seed(1, 2) == step_seed(1, 2) and len({step_seed(1, 2), step_seed(2, 1), step_seed(1, 2, 1)}) == 3
+    assert step_seed(1, 2) == step_seed(1, 2)
+    assert len({step_seed(1, 2), step_seed(2, 1), step_seed(1, 2, 1)}) == 3
     with pytest.raises(UserError, match="2 images, fewer than one batch of 3"):
         DataOrder(2, 3, seed=0)

@@ -1,4 +1,4 @@
-"""Differentiable augmentation of real and generated images, after the idea of Zhao et al. 2020 (DiffAugment)."""
+"""Differentiable augmentation of real and generated images (the idea of DiffAugment, Zhao et al. 2020)."""
 import torch
 
 from ..errors import suggest
@@ -45,7 +45,7 @@ KINDS = {"colour": colour, "translation": translation, "cutout": cutout}
 
 
 def augment(x, kinds, p=1.0):
-    """x: [B, C, H, W] in [-1, 1] -> the same shape; each kind in `kinds` is applied to each image with probability p."""
+    """x: [B, C, H, W] in [-1, 1] -> the same; each of `kinds` is applied to each image with probability p."""
     for kind in kinds:
         if kind not in KINDS:
             raise suggest(kind, KINDS, "augmentation")

@@ -1,8 +1,8 @@
-"""A warm start for a generator: trained first as the decoder of a variational autoencoder (Kingma and Welling 2014;
-with a GAN after it: Larsen et al. 2016), it covers poses and attributes before the adversarial game sharpens it.
+"""A warm start for a generator: trained first as the decoder of a variational autoencoder (Kingma and Welling
+2014; with a GAN after it: Larsen et al. 2016), it covers poses and attributes before the GAN sharpens it.
 
-A small encoder maps an image to a normal distribution of z; its divergence from N(0, I) is part of the loss, so that
-sampling z afterwards works. Needs no labels.
+A small encoder maps an image to a normal distribution of z; its divergence from N(0, I) is part of the loss,
+so that sampling z afterwards works. Needs no labels.
 """
 import math
 
@@ -31,7 +31,7 @@ class ImageToZ(nn.Module):
 
 
 def reconstruction_loss(output, target, perceptual=None):
-    """L1 + L2 at four scales + L1 of the gradients (+ a perceptual distance (a, b) -> [B]); images in [-1, 1]."""
+    """L1 + L2 at four scales + L1 of the gradients (+ a perceptual distance (a, b) -> [B]); in [-1, 1]."""
     loss = (output - target).abs().mean()
     for axis in (2, 3):
         loss = loss + (output.diff(dim=axis) - target.diff(dim=axis)).abs().mean()
@@ -42,8 +42,8 @@ def reconstruction_loss(output, target, perceptual=None):
     return loss if perceptual is None else loss + perceptual(output, target).mean()
 
 
-def autoencode(encoder, generator, images, *, perceptual=None, divergence=4e-4):
-    """One forward pass -> {"reconstruction", "codes"} losses; `divergence` weighs the nats per image of the codes."""
+def autoencode(encoder, generator, images, *, perceptual=None, divergence=2.5e-3):
+    """One forward pass -> {"reconstruction", "codes"} losses; `divergence`: weight of the codes' nats."""
     mean, log_variance = encoder(images)
     z = mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
     output = generator(generator.mapping(z), noise="random")

@@ -1,6 +1,5 @@
 """Training StyleGAN2 (Karras et al. 2020): from scratch, resumed, grown from a smaller one, or fine-tuned."""
 import copy
-import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,7 +12,8 @@ from ..files import atomic
 from ..models.stylegan2 import Discriminator, Generator
 from .augment import KINDS, augment
 from .autoencode import ImageToZ, autoencode
-from .loop import STATE, DataOrder, Loop, load_state
+from .inherit import NETWORKS, copy_matching, networks_of
+from .loop import STATE, DataOrder, Loop
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ class GeneratorTraining:
     flip: bool = False
     augment: tuple = ()                 # of "colour", "translation", "cutout"
     augment_p: float = 1.0              # probability of each augmentation; where it starts if adaptive
-    augment_target: float = 0.0         # > 0: adapt p until mean sign D(real) is this (Karras et al. 2020b, 0.6)
+    augment_target: float = 0.0         # > 0: adapt p until mean sign D(real) is this (ADA: 0.6)
     augment_images: int = 100_000       # images for p to move by 1
-    freeze_d: int = 0                   # residual blocks of D frozen from the image's side, with its first layer
-    reuse_fakes: bool = False           # one batch of fakes for both networks: saves a generator pass
-    reuse_gradient: bool = False        # ... and D's gradient to them: saves a pass through D, G's update a step behind
+    freeze_d: int = 0                   # residual blocks of D frozen, from the image's side
+    reuse_fakes: bool = False           # one batch of fakes for both networks: saves a pass of G
+    reuse_gradient: bool = False        # ... and D's gradient to them: saves a pass of D
     reconstruction_images: int = 0      # warm start as an autoencoder on so many images, before total_images
     reconstruction_weight: float = 0.0  # weight of the autoencoder during adversarial training
     reconstruction_half: int = 0        # ... halved every so many images; 0: constant
@@ -67,61 +67,68 @@ class GeneratorTraining:
 FREE = ("total_images", "sample_every", "save_every", "log_every")  # may differ when a run is resumed
 
 
-def train_generator(images, out, *, config, device="cpu", init_from=None, perceptual=None, resume=True, force=False,
-                    max_seconds=0.0, headless=False):
-    """Trains on `images` (uint8 array-like [N, R, R, C]) in the run folder `out`; returns the folder of the result.
+def train_generator(images, out, *, config, device="cpu", init_from=None, perceptual=None, resume=True,
+                    force=False, max_seconds=0.0, headless=False):
+    """Trains on `images` (uint8 array-like [N, R, R, C]) in the run folder `out`; returns the result.
 
-    init_from   a Generator, or a run folder, model folder or file: matching tensors are copied; a larger resolution
-                starts as the small network's image, upsampled
+    init_from   a Generator, or a run folder, model folder or file: matching tensors are copied; a larger
+                resolution starts as the small network's image, upsampled
     perceptual  function (a, b) -> [B] for the warm start's reconstruction
-    UserError if the set is smaller than the batch, its shape does not fit, a loss is not finite, or settings changed.
+    UserError if images do not fit or are fewer than a batch, a loss is not finite, or settings changed.
     """
     trainer = _Trainer(images, config, torch.device(device), perceptual)
     out, batch = Path(out), config.batch
     if init_from is not None and not (resume and (out / STATE).exists()):
         for line in trainer.start_from(init_from):
             print(line)
-    loop = Loop(out, trainer.parts(), options=config.options(), free=FREE, seed=config.seed,
-                total=trainer.warm_steps + -(-config.total_images // batch), device=device, images_per_step=batch,
-                log_every=max(1, config.log_every // batch), save_every=max(1, config.save_every // batch),
-                hooks=[(max(1, config.sample_every // batch), lambda step: trainer.sample(out / "samples", step))],
-                on_save=lambda step: trainer.export(out / "generator", step), resume=resume, force=force,
-                headless=headless, max_seconds=max_seconds, title="generator")
+    log_every, save_every, sample_every = (
+        max(1, images // batch) for images in (config.log_every, config.save_every, config.sample_every))
+    loop = Loop(out, trainer.parts(), options=config.options(), free=FREE, seed=config.seed, device=device,
+                total=trainer.warm_steps + -(-config.total_images // batch), images_per_step=batch,
+                log_every=log_every, save_every=save_every,
+                hooks=[(sample_every, lambda step: trainer.sample(out / "samples", step))],
+                on_save=lambda step: trainer.export(out / "generator", step), title="generator",
+                resume=resume, force=force, headless=headless, max_seconds=max_seconds)
     trainer.set_rates()
     loop.run(trainer.step)
     return out / "generator"
 
 
 def generator_share(logits):
-    """What turns the gradient of softplus(l) into that of softplus(-l): -sigmoid(-l) / sigmoid(l) = -exp(-l), bounded.
+    """logits [B, 1] -> [B, 1, 1, 1]: what turns the gradient of softplus(l) into that of softplus(-l):
+    -sigmoid(-l) / sigmoid(l) = -exp(-l), bounded.
 
-    Applied to images [B, C, R, R] instead of logits [B, 1] it neglects what images of a group do to each other through
-    the minibatch deviation."""
+    Applied to images instead of logits it neglects what the images of a group do to each other through the
+    minibatch deviation; and the generator learns from the discriminator before its update, not after."""
     return -torch.exp(-logits.detach()).clamp(max=50)[:, :, None, None]
 
 
 class _Facts:
-    """Two numbers of the run's state: the augmentation's p and the running mean path length."""
+    """The run's state beside the networks: augmentation p, mean path length, whether the average ramps up."""
 
     def __init__(self, p):
-        self.p, self.path = float(p), 0.0
+        self.p, self.path, self.ramp = float(p), 0.0, True
 
     def state_dict(self):
-        return {"p": self.p, "path": self.path}
+        return dict(vars(self))
 
     def load_state_dict(self, state):
-        self.p, self.path = state["p"], state["path"]
+        vars(self).update(state)
 
 
 class _Trainer:
+    """The networks, their optimisers, and one step of training."""
+
     def __init__(self, images, config, device, perceptual):
         c, self.c, self.device, self.perceptual = config, config, device, perceptual
-        if tuple(images.shape[1:]) != (c.resolution, c.resolution, c.image_channels) or images.dtype != np.uint8:
+        wanted = (c.resolution, c.resolution, c.image_channels)
+        if tuple(images.shape[1:]) != wanted or images.dtype != np.uint8:
             raise UserError(f"the generator trains on uint8 images [N, {c.resolution}, {c.resolution}, "
                             f"{c.image_channels}], not {images.dtype} {list(images.shape)}")
         unknown = [kind for kind in c.augment if kind not in KINDS]
         if unknown or c.amp not in ("", "bf16"):
-            raise UserError(f"augment takes {', '.join(KINDS)} and amp takes '' or 'bf16', not {unknown or c.amp!r}")
+            raise UserError(f"augment takes {', '.join(KINDS)} and amp takes '' or 'bf16', "
+                            f"not {unknown or c.amp!r}")
         self.order, self.images = DataOrder(len(images), c.batch, c.seed), images
         if device.type == "cuda" and images.size < torch.cuda.mem_get_info(device)[0] // 3:
             self.images = torch.from_numpy(np.ascontiguousarray(images)).to(device)
@@ -129,35 +136,36 @@ class _Trainer:
             torch.manual_seed(c.seed)
             self.g = Generator(c.resolution, z_dim=c.z_dim, w_dim=c.w_dim, mapping_layers=c.mapping_layers,
                                channels=c.channels, image_channels=c.image_channels)
-            self.d = Discriminator(c.resolution, channels=c.d_channels or c.channels, image_channels=c.image_channels)
+            self.d = Discriminator(c.resolution, channels=c.d_channels or c.channels,
+                                   image_channels=c.image_channels)
             warm = c.reconstruction_images or c.reconstruction_weight
             self.e = ImageToZ(c.resolution, c.z_dim, c.image_channels) if warm else None
             self.sample_z = torch.randn(64, c.z_dim).to(device)
-        self.layout = torch.channels_last if device.type == "cuda" else torch.contiguous_format  # measured: the faster
+        self.layout = torch.channels_last if device.type == "cuda" else torch.contiguous_format
         for network in filter(None, (self.g, self.d, self.e)):
             network.to(device, memory_format=self.layout)
         self.ema = copy.deepcopy(self.g).requires_grad_(False)
-        if c.freeze_d > len(self.d.blocks):
-            raise UserError(f"freeze_d is at most {len(self.d.blocks)} at {c.resolution} px, not {c.freeze_d}")
-        frozen = [self.d.from_image, *self.d.blocks[:c.freeze_d]] if c.freeze_d else []
+        blocks = self.d.blocks
+        if c.freeze_d > len(blocks):
+            raise UserError(f"freeze_d is at most {len(blocks)} at {c.resolution} px, not {c.freeze_d}")
+        frozen = [self.d.from_image, *blocks[:c.freeze_d]] if c.freeze_d else []
         self.frozen = {id(p) for module in frozen for p in module.parameters()}
-        self.opt_g = self._adam(self.g, c.lr_g, c.pl_every if c.path_length else 0)
-        self.opt_d = self._adam(self.d, c.lr_d, c.r1_every if c.r1 else 0)
-        self.opt_e = torch.optim.Adam(self.e.parameters(), lr=c.lr_encoder, betas=(0.9, 0.99)) if warm else None
+        self.lazy_g = c.pl_every / (c.pl_every + 1) if c.path_length else 1.0
+        self.lazy_d = c.r1_every / (c.r1_every + 1) if c.r1 else 1.0
+        self.opt_g, self.opt_d = self._adam(self.g, self.lazy_g), self._adam(self.d, self.lazy_d)
+        self.opt_e = torch.optim.Adam(self.e.parameters(), betas=(0.9, 0.99)) if warm else None
         self.warm_steps, self.facts = -(-c.reconstruction_images // c.batch), _Facts(c.augment_p)
 
-    def _adam(self, module, rate, every):
-        lazy = every / (every + 1) if every else 1.0  # keeps Adam's time constants with lazy terms (Section 3.1)
+    def _adam(self, module, lazy):
+        """`lazy` keeps Adam's time constants although regularisation steps come between (Section 3.1)."""
         free = [p for p in module.parameters() if id(p) not in self.frozen]
-        fused = self.device.type in ("cpu", "cuda")
-        return torch.optim.Adam(free, lr=rate * lazy, betas=(0.0, 0.99**lazy), eps=1e-8, fused=fused)
+        return torch.optim.Adam(free, betas=(0.0, 0.99**lazy), fused=self.device.type in ("cpu", "cuda"))
 
     def set_rates(self):
         """The learning rates of the settings, also after a state with others was loaded."""
         c = self.c
-        lazy_g = c.pl_every / (c.pl_every + 1) if c.path_length else 1.0
-        lazy_d = c.r1_every / (c.r1_every + 1) if c.r1 else 1.0
-        for optimizer, rate in ((self.opt_g, c.lr_g * lazy_g), (self.opt_d, c.lr_d * lazy_d), (self.opt_e, c.lr_encoder)):
+        for optimizer, rate in ((self.opt_g, c.lr_g * self.lazy_g), (self.opt_d, c.lr_d * self.lazy_d),
+                                (self.opt_e, c.lr_encoder)):
             for group in optimizer.param_groups if optimizer else ():
                 group["lr"] = rate
 
@@ -220,7 +228,8 @@ class _Trainer:
         real, fake = self._judge(images), self._judge(pixels)
         loss_real, loss_fake = F.softplus(-real).mean(), F.softplus(fake).mean()
         self._update(self.opt_d, loss_real + loss_fake)
-        terms = {"d_real": loss_real, "d_fake": loss_fake, "logit_real": real.mean(), "logit_fake": fake.mean()}
+        terms = {"d_real": loss_real, "d_fake": loss_fake,
+                 "logit_real": real.mean(), "logit_fake": fake.mean()}
         if c.r1 and number % c.r1_every == 0:
             terms["r1"] = self._r1(images)
         self._freeze(True)
@@ -232,16 +241,18 @@ class _Trainer:
             fakes = fakes if c.reuse_fakes else self._fakes()
             terms["g"] = F.softplus(-self._judge(fakes)).mean()
             terms["g"].backward()
-        weight = c.reconstruction_weight and number % c.reconstruction_every == 0 and c.reconstruction_weight * (
-            0.5 ** (number * c.batch / c.reconstruction_half) if c.reconstruction_half else 1.0)
-        if weight and weight > 1e-3:
+        weight = c.reconstruction_weight if number % c.reconstruction_every == 0 else 0.0
+        if c.reconstruction_half:
+            weight *= 0.5 ** (number * c.batch / c.reconstruction_half)
+        if weight > 1e-3:
             terms |= self._warm(images, weight)
         else:
             self.opt_g.step()
         if c.path_length and number % c.pl_every == 0:
             terms |= self._path_length()
         if c.augment_target:
-            step = c.batch / c.augment_images * (1 if float(real.detach().sign().mean()) > c.augment_target else -1)
+            overfits = float(real.detach().sign().mean()) > c.augment_target
+            step = c.batch / c.augment_images * (1 if overfits else -1)
             self.facts.p = min(max(self.facts.p + step, 0.0), 1.0)
             terms["augment_p"] = torch.tensor(self.facts.p)
         return terms
@@ -263,7 +274,7 @@ class _Trainer:
         return terms
 
     def _r1(self, images):
-        """Mescheder et al. 2018, lazily: gamma / 2 |grad_x D(x)|^2 on real images, times r1_every; without autocast."""
+        """Mescheder et al. 2018, lazily: gamma / 2 |grad_x D(x)|^2 on real images; no autocast."""
         images = images.detach().requires_grad_(True)
         logits = self.d(augment(images, self.c.augment, self.facts.p))
         gradient, = torch.autograd.grad(logits.sum(), images, create_graph=True)
@@ -272,7 +283,7 @@ class _Trainer:
         return penalty
 
     def _path_length(self):
-        """StyleGAN2, Section 3.2: the length of the image's gradient with respect to w is drawn to its running mean."""
+        """StyleGAN2, Section 3.2: the length of the image's gradient in w is drawn to its running mean."""
         c = self.c
         w = self._styles(max(1, c.batch // c.pl_shrink))
         fakes = self.g(w, noise="random")
@@ -287,7 +298,7 @@ class _Trainer:
     @torch.no_grad()
     def _average(self, number):
         c = self.c
-        half = min(c.ema_images, (number + 1) * c.batch * c.ema_rampup)
+        half = min(c.ema_images, (number + 1) * c.batch * c.ema_rampup) if self.facts.ramp else c.ema_images
         beta = 0.5 ** (c.batch / max(half, 1e-8))
         torch._foreach_lerp_(list(self.ema.parameters()), list(self.g.parameters()), 1 - beta)
 
@@ -307,59 +318,17 @@ class _Trainer:
 
     def start_from(self, source):
         """Copies every tensor that matches by name and shape; returns one line for each network."""
-        found = _source(source)
-        lines = [f"{name}: {copy_matching(module, found[key])}" for name, module, key in (
-            ("generator", self.g, "generator"), ("averaged generator", self.ema, "ema")) if key in found]
-        if "discriminator" in found:
-            lines += [f"discriminator: {copy_matching(self.d, found['discriminator'])}"]
-        return lines
-
-
-def _source(source):
-    """{"generator", "ema", "discriminator"?: state dict} of a Generator, a run folder, or a model folder or file."""
-    if isinstance(source, torch.nn.Module):
-        return {"generator": source.state_dict(), "ema": source.state_dict()}
-    if (Path(source) / STATE).exists():
-        parts = load_state(Path(source) / STATE)["parts"]
-        return {key: parts[key] for key in ("generator", "ema", "discriminator")}
-    from .. import load_generator
-    return _source(load_generator(str(source)))
-
-
-def _from_the_end(names):
-    """{name: canonical name}: a discriminator's blocks are counted from the smallest, so that resolutions correspond."""
-    count = 1 + max((int(m[1]) for name in names if (m := re.match(r"blocks\.(\d+)\.", name))), default=-1)
-    return {name: re.sub(r"^blocks\.(\d+)\.", lambda m: f"blocks.{int(m[1]) - count}.", name) for name in names}
-
-
-@torch.no_grad()
-def copy_matching(module, tensors):
-    """Copies what matches by name and shape. Image layers that are new start at zero: a grown generator's image is
-    the small one's, upsampled. Returns a sentence: how many matched, which are new."""
-    own = module.state_dict()
-    there = {canonical: tensors[name] for name, canonical in _from_the_end(tensors).items()}
-    canonical = _from_the_end(own)
-    new = [name for name in own if name != "w_mean"
-           and getattr(there.get(canonical[name]), "shape", None) != own[name].shape]
-    for name in own:
-        if name not in new and name != "w_mean":
-            own[name].copy_(there[canonical[name]])
-    if isinstance(module, Generator):
-        for name in new:
-            if re.match(r"to_images\.\d+\.(weight|bias)$", name):
-                own[name].zero_()
-        rest = {name: t for name, t in tensors.items() if name == "w_mean"}
-        for mean in rest.values():
-            module.set_w_mean(mean if mean.shape == module.w_mean.shape else mean[0])
-    groups = sorted({".".join(name.split(".")[:2]) for name in new})
-    return f"{len(own) - len(new)} tensors matched, {len(new)} new" + (f" ({', '.join(groups)})" if groups else "")
+        found = networks_of(source)
+        self.facts.ramp = False  # the inherited average is worth keeping
+        return [f"{name}: {copy_matching(module, found[name])}"
+                for name, module in zip(NETWORKS, (self.g, self.ema, self.d), strict=True) if name in found]
 
 
 def write_grid(images, path, columns=8):
     """images [N, C, H, W] in [-1, 1] -> one PNG of `columns` columns."""
     from PIL import Image
     pixels = images.float().clamp(-1, 1).add(1).mul(127.5).round().byte().cpu()
-    rows = [torch.cat(list(pixels[i:i + columns]), 2) for i in range(0, len(pixels) // columns * columns, columns)]
-    grid = torch.cat(rows, 1).permute(1, 2, 0).numpy()
+    rows = pixels[:len(pixels) // columns * columns].unflatten(0, (-1, columns))
+    grid = rows.permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1).numpy()
     with atomic(path) as stream:
         Image.fromarray(grid[:, :, 0] if grid.shape[2] == 1 else grid).save(stream, format="png")

@@ -1,6 +1,6 @@
 """The one training loop: resumable bit for bit, killable at any instant, the same for every network.
 
-A run folder holds options.json, environment.json, log.jsonl, samples/ and state.pt (everything needed to go on).
+A run folder holds options.json, environment.json, log.jsonl, samples/ and state.pt (all it needs to go on).
 """
 import contextlib
 import json
@@ -21,7 +21,7 @@ STATE, PROJECT_AFTER = "state.pt", 20
 
 
 class DataOrder:
-    """Which images step i sees: a pure function of (seed, step). Each epoch is a new permutation of `count` images."""
+    """Which images a step sees: a pure function of (seed, step); each epoch is a new permutation of them."""
 
     def __init__(self, count, batch, seed):
         if count < batch:
@@ -47,21 +47,22 @@ def step_seed(seed, step, rank=0):
 
 
 class Loop:
-    """Runs `step(i) -> {name: scalar}` for i up to `total`, logging, saving and stopping as the run folder demands.
+    """Runs `step(i) -> {name: scalar}` for i up to `total`, logging, saving and resuming in a run folder.
 
-    folder    the run folder; `parts` {name: object with state_dict/load_state_dict} is all that is saved and restored
-    options   JSON-able settings of the run; a resumed run with others (but for those named in `free`) is refused
-    hooks     [(every, function(step))]: called after each `every` steps and, when it falls elsewhere, at the end
+    parts     {name: object with state_dict/load_state_dict}: all that is saved and restored
+    options   JSON-able settings; resuming with others (but for those named in `free`) is refused
+    hooks     [(every, function(step))]: called after each `every` steps and at the end
     on_save   function(step) called after every saved state (exports)
     Within a step torch's random numbers come from (seed, step); the caller's random state is left as it was.
     """
 
-    def __init__(self, folder, parts, *, options, free=(), seed=0, total, device="cpu", images_per_step=1, log_every=50,
-                 save_every=500, save_minutes=10.0, hooks=(), on_save=None, resume=True, force=False, headless=False,
-                 max_seconds=0.0, rank=0, agree=None, title="training"):
+    def __init__(self, folder, parts, *, options, free=(), seed=0, total, device="cpu", images_per_step=1,
+                 log_every=50, save_every=500, save_minutes=10.0, hooks=(), on_save=None, resume=True,
+                 force=False, headless=False, max_seconds=0.0, rank=0, agree=None, title="training"):
         self.folder, self.parts, self.seed, self.total = Path(folder), parts, int(seed), int(total)
         self.device, self.images_per_step, self.log_every = torch.device(device), images_per_step, log_every
-        self.save_every, self.save_minutes, self.hooks, self.on_save = save_every, save_minutes, hooks, on_save
+        self.save_every, self.save_minutes, self.on_save = save_every, save_minutes, on_save
+        self.hooks = hooks
         self.headless, self.max_seconds, self.rank, self.title = headless, max_seconds, rank, title
         self.agree = agree or (lambda stop: stop)
         self.step, self.seconds, self.sums = 0, 0.0, {}
@@ -71,7 +72,8 @@ class Loop:
     def _open(self, free, resume, force):
         state = self.folder / STATE
         if state.exists() and not resume and not force:
-            raise UserError(f"{self.folder} already holds a run; resume it, choose another folder, or force a new start")
+            raise UserError(f"{self.folder} already holds a run; resume it, choose another folder, or "
+                            "force a new start")
         if state.exists() and resume:
             saved = load_state(state)
             changed = {key: (saved["options"].get(key), self.options.get(key))
@@ -82,8 +84,8 @@ class Loop:
                     f"{key} was {old!r}, now {new!r}" for key, (old, new) in changed.items())
                     + "; use another folder, the old settings, or force to go on with the new ones")
             if set(saved["parts"]) != set(self.parts):
-                raise UserError(f"{state} holds {sorted(saved['parts'])}, this run needs {sorted(self.parts)}; "
-                                "use another folder")
+                raise UserError(f"{state} holds {', '.join(sorted(saved['parts']))}; this run needs "
+                                f"{', '.join(sorted(self.parts))}; use another folder")
             for name, part in self.parts.items():
                 try:
                     part.load_state_dict(saved["parts"][name])
@@ -116,29 +118,30 @@ class Loop:
                 raise UserError(f"{self.title} broke at step {self.step}: '{bad}' is not finite; "
                                 f"the last good state in {self.folder} is kept; lower the learning rate")
             with atomic(self.folder / STATE) as stream:
-                torch.save({"step": self.step, "seconds": self.seconds, "options": self.options, "parts": parts,
-                            "sums": {name: list(pair) for name, pair in self.sums.items()}}, stream)
+                torch.save({"step": self.step, "seconds": self.seconds, "options": self.options,
+                            "parts": parts, "sums": self.sums}, stream)
             if self.on_save:
                 self.on_save(self.step)
         self._saved, self._saved_at = self.step, time.monotonic()
 
+    def _scalar(self, value):
+        return torch.as_tensor(value).detach().float().to(self.device)
+
     def _collect(self, pending):
         """Adds the pending values to the running sums; a value that is not finite ends the run."""
         for number, values in pending:
-            names = list(values)
-            numbers = torch.stack([torch.as_tensor(values[n]).detach().float().to(self.device) for n in names]).tolist()
-            for name, value in zip(names, numbers):
+            for name, value in zip(values, torch.stack(list(values.values())).tolist(), strict=True):
                 if not np.isfinite(value):
-                    raise UserError(f"{self.title} broke at step {number}: '{name}' is {value}; the last good state in "
-                                    f"{self.folder} is kept; lower the learning rate or check the images")
+                    raise UserError(f"{self.title} broke at step {number}: '{name}' is {value}; the last "
+                                    f"good state in {self.folder} is kept; lower the learning rate")
                 pair = self.sums.setdefault(name, [0.0, 0])
                 pair[0], pair[1] = pair[0] + value, pair[1] + 1
         pending.clear()
 
     def _log(self, rate):
         if self.rank == 0:
-            row = {"step": self.step, "images": self.step * self.images_per_step, "seconds": round(self.seconds, 1),
-                   "images_per_second": round(rate, 2)}
+            row = {"step": self.step, "images": self.step * self.images_per_step,
+                   "seconds": round(self.seconds, 1), "images_per_second": round(rate, 2)}
             row |= {name: float(f"{total / count:.5g}") for name, (total, count) in self.sums.items()}
             with (self.folder / "log.jsonl").open("a") as stream:
                 stream.write(json.dumps(row) + "\n")
@@ -147,18 +150,20 @@ class Loop:
     def run(self, step):
         """Goes on from the restored step to `total`, or to the time limit. Returns the number of steps done.
 
-        SIGINT and SIGTERM save first, then raise KeyboardInterrupt or SystemExit; a second SIGINT stops at once.
+        SIGINT and SIGTERM save, then raise KeyboardInterrupt or SystemExit; a second SIGINT stops at once.
         """
         from tqdm import tqdm
         start, begun, before = time.monotonic(), self.step, self.seconds
         self._saved, self._saved_at, pending, warm = self.step, start, [], start
         logged, logged_at, check = self.step, start, 1 if self.device.type == "cpu" else 16
         cuda = [self.device] if self.device.type == "cuda" else []
-        with _signals() as caught, torch.random.fork_rng(devices=cuda), tqdm(
-                total=self.total, initial=self.step, desc=self.title, disable=self.headless or self.rank > 0) as bar:
+        quiet = self.headless or self.rank > 0
+        bar = tqdm(total=self.total, initial=self.step, desc=self.title, disable=quiet)
+        with _signals() as caught, torch.random.fork_rng(devices=cuda), bar:
             while self.step < self.total:
                 torch.manual_seed(step_seed(self.seed, self.step, self.rank))
-                pending.append((self.step, step(self.step)))
+                values = step(self.step).items()
+                pending.append((self.step, {name: self._scalar(value) for name, value in values}))
                 self.step += 1
                 bar.update()
                 if len(pending) >= check:
@@ -185,7 +190,7 @@ class Loop:
             self._collect(pending)
             if self._saved != self.step or not (self.folder / STATE).exists():
                 self.save()
-            if self.step == self.total and self.rank == 0:
+            if begun < self.step == self.total and self.rank == 0:
                 for every, hook in self.hooks:
                     if self.step % every:
                         hook(self.step)
@@ -197,8 +202,8 @@ class Loop:
         left = (self.total - self.step) * each
         if self.rank == 0:
             bar.write(f"{self.title}: {each:.3g} s/iteration ({self.images_per_step / each:.3g} images/s), "
-                      f"peak memory {peak_memory(self.device):.2f} GB, {self.total - self.step} iterations left: "
-                      f"about {int(left // 3600)} h {int(left % 3600 // 60):02d} min", file=sys.stdout)
+                      f"peak memory {peak_memory(self.device):.2f} GB, {self.total - self.step} iterations "
+                      f"left: about {int(left // 3600)} h {int(left % 3600 // 60):02d} min", file=sys.stdout)
 
 
 def load_state(path):
@@ -208,14 +213,16 @@ def load_state(path):
         if {"step", "options", "parts"} <= set(saved):
             return saved
     except Exception as error:
-        raise UserError(f"{path} cannot be read as a training state ({type(error).__name__}); remove it") from None
+        reason = type(error).__name__
+        raise UserError(f"{path} cannot be read as a training state ({reason}); remove it") from None
     raise UserError(f"{path} is not a training state of this workbook")
 
 
 def environment(device="cpu"):
     """What a run ran on: versions, processor or GPU, threads."""
     device = torch.device(device)
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    gpu = device.type == "cuda"
+    name = torch.cuda.get_device_name(device) if gpu else platform.processor() or platform.machine()
     return {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__,
             "system": f"{platform.system()} {platform.machine()}", "device": f"{device.type}: {name}",
             "threads": torch.get_num_threads()}
@@ -229,20 +236,23 @@ def peak_memory(device="cpu"):
         import resource
     except ImportError:
         return float("nan")
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
 
 def _not_finite(value, name=""):
     """The name of the first tensor that is not finite in nested dicts and lists, or an empty string."""
     if isinstance(value, torch.Tensor):
         return name if value.is_floating_point() and not bool(torch.isfinite(value).all()) else ""
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, (list, tuple)) else ()
-    return next((bad for key, item in items if (bad := _not_finite(item, f"{name}.{key}" if name else str(key)))), "")
+    items = value.items() if isinstance(value, dict) else ()
+    items = enumerate(value) if isinstance(value, (list, tuple)) else items
+    names = ((f"{name}.{key}" if name else str(key), item) for key, item in items)
+    return next((bad for key, item in names if (bad := _not_finite(item, key))), "")
 
 
 @contextlib.contextmanager
 def _signals():
-    """Yields a list that fills with SIGINT or SIGTERM when they arrive (main thread only); handlers are put back."""
+    """Yields a list that collects SIGINT and SIGTERM (in the main thread); puts the old handlers back."""
     caught, old = [], {}
 
     def handler(number, _frame):

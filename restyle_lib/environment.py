@@ -1,4 +1,4 @@
-"""Is this machine ready? One row for each thing that the workbook needs, with what to do where something is missing."""
+"""Is this machine ready? A row for each thing that the workbook needs, with a remedy where it is missing."""
 import os
 import platform
 import re
@@ -21,7 +21,8 @@ def check(domain="avatars", device="auto"):
     """A Table of what was found, whether it is enough, and the remedy; see `ready`."""
     import torch
 
-    rows = [("Python", platform.python_version(), OK if sys.version_info >= (3, 11) else MISSING, "Python 3.11 or newer"),
+    new_enough = OK if sys.version_info >= (3, 11) else MISSING
+    rows = [("Python", platform.python_version(), new_enough, "install Python 3.11 or newer"),
             ("torch", torch.__version__, OK, ""), _pair(torch.__version__), _libraries(),
             ("device", *_device(device)), ("hardware", hardware(), OK, ""), _networks(domain), _cache()]
     return Table({"what": what, "found": found, "state": state, "remedy": remedy if state != OK else ""}
@@ -34,27 +35,28 @@ def ready(table):
 
 
 def partner(version):
-    """The torchvision that goes with a torch version: "2.12.1+cpu" -> "0.27" (since torch 2.0 the minor number + 15)."""
+    """The torchvision for a torch version: "2.12.1+cpu" -> "0.27" (its minor number + 15)."""
     major, minor = map(int, re.match(r"(\d+)\.(\d+)", version).groups())
     return f"0.{minor + 15}" if major == 2 else ""
 
 
 def _pair(torch_version):
     """torchvision must come from the same index as torch; one built for another fails when it is imported."""
+    wanted = partner(torch_version) or "0.*"
+    install = f"torch=={torch_version.split('+')[0]} torchvision=={wanted}.*"
     try:
         found = metadata.version("torchvision")
     except metadata.PackageNotFoundError:
-        return "torchvision", "not installed", OPTIONAL, "only LPIPS uses it: pip install lpips with a torchvision for this torch"
-    wanted = partner(torch_version)
-    remedy = (f"one command, one index for both: pip install --force-reinstall torch=={torch_version.split('+')[0]} "
-              f"torchvision=={wanted + '.*' if wanted else 'the one for it'}")
+        return "torchvision", "not installed", OPTIONAL, "only LPIPS uses it"
     try:
         import torchvision
         found = torchvision.__version__
+        fits = found.startswith(f"{wanted}.") or wanted == "0.*"
+        found += "" if fits else f"; this torch goes with {wanted}"
     except (ImportError, RuntimeError, OSError) as error:
-        return "torchvision", f"{found}, built for another torch ({str(error).splitlines()[0]:.60})", MISSING, remedy
-    fits = not wanted or found.startswith(f"{wanted}.")
-    return "torchvision", found if fits else f"{found}; this torch goes with {wanted}", OK if fits else MISSING, remedy
+        fits, found = False, f"{found}, built for another torch ({str(error).splitlines()[0]:.60})"
+    remedy = f"both from one index: pip install --force-reinstall {install}"
+    return "torchvision", found, OK if fits else MISSING, remedy
 
 
 def _libraries():
@@ -64,7 +66,7 @@ def _libraries():
             metadata.version(name)
         except metadata.PackageNotFoundError:
             missing.append(name)
-    found = f"without {', '.join(missing)}" if missing else f"{', '.join(LIBRARIES[:3])} and {len(LIBRARIES) - 3} more"
+    found = ", ".join(f"no {name}" for name in missing) or f"{len(LIBRARIES)} of {len(LIBRARIES)} there"
     return "libraries", found, MISSING if missing else OK, f"pip install {' '.join(missing)}"
 
 
@@ -75,7 +77,8 @@ def _device(device):
         chosen = choose_device(device)
     except UserError as error:
         return device, MISSING, str(error)
-    more = torch.cuda.get_device_name(chosen) if chosen.startswith("cuda") else f"{torch.get_num_threads()} threads"
+    cuda = chosen.startswith("cuda")
+    more = torch.cuda.get_device_name(chosen) if cuda else f"{torch.get_num_threads()} threads"
     return f"{chosen} ({more})", OK, ""
 
 
@@ -90,10 +93,11 @@ def _networks(domain):
         except UserError:
             missing.append(name)
     size = sum(f.stat().st_size for p in there for f in ([p] if p.is_file() else p.glob("*"))) / 2**20
-    shipped = all(p.is_relative_to(ASSETS) for p in there)
-    found = f"{len(there)} networks, {size:.1f} MiB{', shipped' if there and shipped else ''}"
-    found += f"; without {', '.join(missing)}" if missing else ""
-    return f"networks of {spec.name}", found, MISSING if missing else OK, "restore restyle_lib/assets from the repository, or name other files in the domain"
+    shipped = there and all(p.is_relative_to(ASSETS) for p in there)
+    found = f"{len(there)} networks, {size:.1f} MiB{', shipped' if shipped else ''}"
+    found += "".join(f", no {name}" for name in missing)
+    remedy = "restore restyle_lib/assets from the repository, or name other files in the domain"
+    return f"networks of {spec.name}", found, MISSING if missing else OK, remedy
 
 
 def _cache():
@@ -102,4 +106,4 @@ def _cache():
         folder = cache_dir()
     except OSError as error:
         return "cache", error.strerror, MISSING, remedy
-    return "cache", f"{folder}", OK if os.access(folder, os.W_OK) else MISSING, remedy
+    return "cache", str(folder), OK if os.access(folder, os.W_OK) else MISSING, remedy

@@ -1,4 +1,4 @@
-"""Figures about the loop itself: Figure 2 of the paper drawn from real tensors, and errors against the step."""
+"""Figures about the loop: Figure 2 of the paper drawn from real tensors, and errors against the step."""
 import numpy as np
 
 from .figures import COLOURS, array, new, pixels, plot, style
@@ -13,8 +13,8 @@ def loop_diagram(image, before, after, residual, latent, t=0):
     Channels, latents and pictures are the tensors themselves; boxes are the two networks. The CSV holds the
     shape and range of each."""
     image, before, after, residual, latent = map(array, (image, before, after, residual, latent))
-    tensors = {"x": image, f"y_{t}": before, f"x_{t}": np.concatenate([image, before]), f"Delta_{t}": residual,
-               f"w_{t}": latent, f"w_{t + 1}": latent + residual, f"y_{t + 1}": after}
+    tensors = {"x": image, f"y_{t}": before, f"x_{t}": np.concatenate([image, before]),
+               f"Delta_{t}": residual, f"w_{t}": latent, f"w_{t + 1}": latent + residual, f"y_{t + 1}": after}
     rows = [{"tensor": name, "shape": "x".join(map(str, value.shape)), "min": value.min(), "max": value.max(),
              "rms": np.sqrt(np.square(value).mean())} for name, value in tensors.items()]
     now, then = f"{{{t}}}", f"{{{t + 1}}}"
@@ -38,7 +38,8 @@ def loop_diagram(image, before, after, residual, latent, t=0):
                      [(1.24, 1.0), (1.45, 1.0), (1.45, 1.45), (1.7, 1.45)],
                      [(2.72, 1.68), (3.06, 1.68)], [(3.76, 1.68), (3.95, 1.68), (3.95, 2.23), (4.11, 2.23)],
                      [(5.29, 2.23), (5.55, 2.23), (5.55, 1.8)], [(5.29, 1.13), (5.55, 1.13), (5.55, 1.56)],
-                     [(5.68, 1.68), (5.91, 1.68)], [(7.09, 1.68), (7.31, 1.68)], [(8.01, 1.68), (8.21, 1.68)]):
+                     [(5.68, 1.68), (5.91, 1.68)], [(7.09, 1.68), (7.31, 1.68)],
+                     [(8.01, 1.68), (8.21, 1.68)]):
             _arrow(axes, path)
         axes.text(5.55, 1.675, "+", ha="center", va="center", fontsize=10,
                   bbox={"boxstyle": "circle,pad=0.12", "fc": "white", "ec": "0.2", "lw": 0.9})
@@ -51,34 +52,38 @@ def loop_diagram(image, before, after, residual, latent, t=0):
     return figure
 
 
-def _picture(axes, image, x, y, width, height, title):
-    axes.imshow(image, extent=(x, x + width, y, y + height), interpolation="nearest", aspect="auto", zorder=2)
-    axes.text(x + width / 2, y + height + 0.06, title, ha="center", va="bottom", fontsize=8)
+def _image(axes, image, x, y, width, height, **look):
+    axes.imshow(image, extent=(x, x + width, y, y + height), interpolation="nearest", aspect="auto",
+                **{"zorder": 2, **look})
     axes.set(xlim=(0, 9.4), ylim=(0, 3.1))
+
+
+def _picture(axes, image, x, y, width, height, title):
+    _image(axes, image, x, y, width, height)
+    axes.text(x + width / 2, y + height + 0.06, title, ha="center", va="bottom", fontsize=8)
 
 
 def _sheets(axes, channels, x, y, side, title):
     """Channels [c, H, W] as grey sheets, one behind the other, the first in front."""
-    shift = 0.36 / max(len(channels) - 1, 1)
-    for i in reversed(range(len(channels))):
-        a, b = x + i * shift, y + (len(channels) - 1 - i) * 0.35 * shift + 0.1
-        axes.imshow(channels[i], extent=(a, a + side, b, b + side), cmap="gray", vmin=-1, vmax=1, aspect="auto",
-                    interpolation="nearest", zorder=3 + len(channels) - i)
-        axes.add_patch(_patch([(a, b), (a + side, b), (a + side, b + side), (a, b + side)], fc="none",
-                              ec=COOL if i < len(channels) // 2 else WARM, lw=0.8, zorder=3.5 + len(channels) - i))
-    axes.text(x + (side + 0.36) / 2, y + side + 0.32, title, ha="center", va="bottom", fontsize=8)
-    axes.text(x + (side + 0.36) / 2, y - 0.02, "×".join(map(str, channels.shape)), ha="center", va="top", fontsize=6.5,
-              color=QUIET)
-    axes.set(xlim=(0, 9.4), ylim=(0, 3.1))
+    count, middle = len(channels), x + (side + 0.36) / 2
+    shift = 0.36 / max(count - 1, 1)
+    for i in range(count):
+        a, b, depth = x + i * shift, y + (count - 1 - i) * 0.35 * shift + 0.1, 3 + count - i
+        _image(axes, channels[i], a, b, side, side, cmap="gray", vmin=-1, vmax=1, zorder=depth)
+        corners = [(a, b), (a + side, b), (a + side, b + side), (a, b + side)]
+        shade = COOL if i < count // 2 else WARM
+        axes.add_patch(_patch(corners, fc="none", ec=shade, lw=0.8, zorder=depth + 0.5))
+    axes.text(middle, y + side + 0.32, title, ha="center", va="bottom", fontsize=8)
+    shape = "×".join(map(str, channels.shape))
+    axes.text(middle, y - 0.02, shape, ha="center", va="top", fontsize=6.5, color=QUIET)
 
 
 def _codes(axes, codes, x, y, bound, title, width=1.14, height=0.6):
-    axes.imshow(codes, extent=(x, x + width, y, y + height), cmap="RdBu_r", vmin=-bound, vmax=bound, aspect="auto",
-                interpolation="nearest", zorder=2)
+    _image(axes, codes, x, y, width, height, cmap="RdBu_r", vmin=-bound, vmax=bound)
     axes.text(x + width / 2, y + height + 0.05, title, ha="center", va="bottom", fontsize=8)
-    axes.text(x, y - 0.03, f"{codes.shape[0]}×{codes.shape[1]}", ha="left", va="top", fontsize=6.5, color=QUIET)
-    axes.text(x + width, y - 0.03, f"±{bound:.2g}", ha="right", va="top", fontsize=6.5, color=QUIET)
-    axes.set(xlim=(0, 9.4), ylim=(0, 3.1))
+    small = {"va": "top", "fontsize": 6.5, "color": QUIET}
+    axes.text(x, y - 0.03, f"{codes.shape[0]}×{codes.shape[1]}", ha="left", **small)
+    axes.text(x + width, y - 0.03, f"±{bound:.2g}", ha="right", **small)
 
 
 def _network(axes, x, y, width, left, right, letter, word, shade):
@@ -99,8 +104,8 @@ def _patch(corners, **look):
 def _arrow(axes, path, shade="0.2"):
     """A line through the points of `path` with a head at its end."""
     axes.plot(*zip(*path[:-1], strict=True), color=shade, lw=1.1, solid_joinstyle="miter", zorder=1)
-    axes.annotate("", path[-1], path[-2], arrowprops={"arrowstyle": "-|>", "color": shade, "lw": 1.1, "shrinkA": 0,
-                                                      "shrinkB": 0, "mutation_scale": 9})
+    head = {"arrowstyle": "-|>", "color": shade, "lw": 1.1, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 9}
+    axes.annotate("", path[-1], path[-2], arrowprops=head)
 
 
 def errors(tables, ylabel, steps=None, trained=None, title="", log=False):
@@ -115,13 +120,14 @@ def errors(tables, ylabel, steps=None, trained=None, title="", log=False):
         spread = [bootstrap(row) for row in table]
         xs = np.arange(len(table)) if steps is None else array(steps)
         lines[label] = xs, spread
-        rows += [{"series": label, "step": int(x), ylabel: s.estimate, "low": s.low, "high": s.high, "n": s.count}
+        rows += [{"series": label, "step": int(x), ylabel: s[0], "low": s[1], "high": s[2], "n": s[3]}
                  for x, s in zip(xs, spread, strict=True)]
     with style():
         figure, axes = plot("step", ylabel, title, rows)
         for (label, (xs, spread)), shade in zip(lines.items(), COLOURS * 3, strict=False):
-            axes.fill_between(xs, [s.low for s in spread], [s.high for s in spread], color=shade, alpha=0.15, lw=0)
-            axes.plot(xs, [s.estimate for s in spread], "o-", ms=3.5, color=shade, label=f"{label} (n = {spread[0].count})")
+            mean, low, high, count = zip(*spread, strict=True)
+            axes.fill_between(xs, low, high, color=shade, alpha=0.15, lw=0)
+            axes.plot(xs, mean, "o-", ms=3.5, color=shade, label=f"{label} (n = {count[0]})")
         if trained is not None:
             axes.axvline(trained, color=QUIET, lw=0.9, ls=":", zorder=0)
             axes.annotate("steps in training", (trained, 1), (4, -2), xycoords=axes.get_xaxis_transform(),

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 from . import profiles, workbook
 
+LEFT, RIGHT = "style='text-align:left'", "style='text-align:right'"
+
 
 class Link(NamedTuple):
     """A cell that leads to a file beside the notebook."""
@@ -20,10 +22,11 @@ class Table(list):
     def __repr__(self):
         cells = [list(self[0]), *([_text(v) for v in row.values()] for row in self)] if self else []
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        return "\n".join("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in cells)
+        padded = ((c.ljust(w) for c, w in zip(line, widths, strict=True)) for line in cells)
+        return "\n".join("  ".join(line).rstrip() for line in padded)
 
     def _repr_html_(self):
-        head = "".join(f"<th style='text-align:left'>{html.escape(k)}</th>" for k in (self[0] if self else ()))
+        head = "".join(f"<th {LEFT}>{html.escape(k)}</th>" for k in (self[0] if self else ()))
         body = "".join(f"<tr>{''.join(map(_cell, row.values()))}</tr>\n" for row in self)
         return f"<table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table>"
 
@@ -36,15 +39,17 @@ def _text(value):
 
 def _cell(value):
     if isinstance(value, Link):
-        return f"<td style='text-align:left'><a href='{html.escape(value.target, quote=True)}'>{html.escape(value.text)}</a></td>"
-    side = "right" if isinstance(value, (int, float)) and not isinstance(value, bool) else "left"
-    return f"<td style='text-align:{side}'>{html.escape(_text(value))}</td>"
+        target = html.escape(value.target, quote=True)
+        return f"<td {LEFT}><a href='{target}'>{html.escape(value.text)}</a></td>"
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return f"<td {RIGHT if number else LEFT}>{html.escape(_text(value))}</td>"
 
 
 def workbook_map():
-    """A row for each notebook there is: its link, its claim, and the seconds it takes in each measured profile."""
-    seconds = {name: profiles.SECONDS.get(name, ()) for name in workbook.notebooks()}
-    measured = [i for i in range(len(profiles.PROFILES)) if any(s[i:i + 1] not in ((), (None,)) for s in seconds.values())]
-    return Table({"notebook": Link(name, f"{name}.ipynb"), "what it shows": workbook.title(name)[0],
-                  **{f"{list(profiles.PROFILES)[i]}, s": (*times, *[None] * 4)[i] for i in measured}}
-                 for name, times in seconds.items())
+    """A row for each notebook there is: its link, its claim, its seconds where they were measured."""
+    rows = Table()
+    for name in workbook.notebooks():
+        seconds = dict(zip(profiles.PROFILES, profiles.SECONDS.get(name, ()), strict=False))
+        rows.append({"notebook": Link(name, f"{name}.ipynb"), "what it shows": workbook.title(name)[0],
+                     **{f"{p}, s": seconds.get(p) for p in ("smoke", "quick", "gpu")}})
+    return rows

@@ -9,20 +9,8 @@ import click
 
 from . import profiles, runs, workbook
 from .errors import UserError, suggest
+from .training.cli import PAIRS, Commands, train
 
-PAIRS = "[NAME=VALUE]..."
-
-
-class Commands(click.Group):
-    """A group that keeps the commands' order and suggests one for a wrong name."""
-
-    def list_commands(self, context):
-        return list(self.commands)
-
-    def resolve_command(self, context, arguments):
-        if arguments and arguments[0] not in self.commands and not arguments[0].startswith("-"):
-            raise suggest(arguments[0], self.commands, "command")
-        return super().resolve_command(context, arguments)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -173,6 +161,50 @@ def inspect(file):
     from .checkpoints import inspect
 
     click.echo(inspect.describe(file))
+
+
+@cli.command()
+@click.argument("images", nargs=-1, required=True, metavar="IMAGES...")
+@click.option("--model", default="avatars/restyle-psp", show_default=True, help="A shipped name or a path.")
+@click.option("--steps", default=5, show_default=True)
+@click.option("--out", required=True, type=click.Path(path_type=Path))
+@click.option("--save", default="strip,steps,latents", show_default=True, help="Also: final.")
+@click.option("--start-from", metavar="MODEL", help="An encoder whose single step is the start.")
+@click.option("--domain", help="A domain's name or YAML file (default: the model's).")
+@click.option("--generator", help="A generator's name or path (default: the model's).")
+@click.option("--batch", default=8, show_default=True)
+@click.option("--tolerance", default=0.0, show_default=True, help="Stop at so small a residual.")
+@click.option("--device", default="auto", show_default=True)
+def invert(images, model, steps, out, save, start_from, domain, generator, batch, tolerance, device):
+    """Invert images, folders and zips into a folder."""
+    from . import load_inverter
+    from .invert import invert
+
+    device = runs.choose_device(device)
+    inverter = load_inverter(model, domain, generator, device)
+    first = load_inverter(start_from, domain, device=device) if start_from else None
+    summary = invert(images, inverter, out, steps=steps, tolerance=tolerance, save=save.split(","),
+                     start_from=first, batch=batch)
+    click.echo("\n".join(summary.lines()))
+    summary.check()
+
+
+cli.add_command(train)
+
+
+@cli.command()
+@click.argument("cases", nargs=-1, metavar="[CASE]...")
+@click.option("--repeats", default=5, show_default=True, type=click.IntRange(min=1))
+@click.option("--out", type=click.Path(path_type=Path), help="Also write the numbers here, as JSON.")
+def bench(cases, repeats, out):
+    """Measure speed and memory."""
+    from . import bench
+
+    for case in cases or bench.CASES:
+        if case not in bench.CASES:
+            raise suggest(case, bench.CASES, "case")
+    for case in cases or bench.CASES:
+        bench.run(case, repeats, out)
 
 
 def _notebooks(words):

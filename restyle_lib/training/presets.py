@@ -27,6 +27,13 @@ ENCODERS = {
     ("embedded",  "e4e"):         ("onepass", "pyramid", True,  1, 2e-4, 0.1,  2_500,   500,  25_000),  # 6
 }
 
+CHANNELS = {4: 192, 8: 192, 16: 128, 32: 64, 64: 32, 128: 32, 256: 16}   # of small generators
+GENERATORS = {  # mixing, averaging and lazy terms of the published size as in StyleGAN2, configuration F
+    # size        z    w    mapping batch mixing ema     path  shared fakes  images
+    "published": (512, 512, 8,      32,   0.9,   10_000, 2.0,  False,        25_000_000),
+    "embedded":  (192, 192, 4,      16,   0.5,    5_000, 0.0,  True,            400_000),
+}
+
 FEATURES = {  # embedded; each has its own seed, so that no two share a start
     # kind        images   batch lr    augment seed
     "identity":   (64_000, 64,   3e-3, 1.0,    1),
@@ -44,6 +51,20 @@ def encoder(method, size="embedded", **changes):
     values = COMMON[size] | dict(zip(COLUMNS, ENCODERS[size, method], strict=True)) | changes
     every = max(1, values["iterations"] // 20)
     return EncoderTraining(**{"validate_every": every, "sample_every": every} | values)
+
+
+def generator(size="embedded", **changes):
+    """GeneratorTraining at a size ("embedded", "published"); `changes` win."""
+    from .generator import GeneratorTraining
+    if size not in GENERATORS:
+        raise suggest(size, GENERATORS, "size")
+    names = ("z_dim", "w_dim", "mapping_layers", "batch", "mixing", "ema_images", "path_length",
+             "reuse_fakes", "total_images")
+    values = dict(zip(names, GENERATORS[size], strict=True))
+    side = changes.get("resolution", 64)
+    if size == "embedded":
+        values["channels"] = {s: CHANNELS.get(s, 16) for s in (2**i for i in range(2, 11)) if s <= side}
+    return GeneratorTraining(**values | changes)
 
 
 def feature(kind, **changes):

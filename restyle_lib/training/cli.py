@@ -1,0 +1,78 @@
+"""`python -m restyle_lib train ...`; torch is imported when a training begins."""
+from pathlib import Path
+
+import click
+
+from ..errors import suggest
+
+PAIRS = "[NAME=VALUE]..."
+
+
+class Commands(click.Group):
+    """A group that keeps the commands' order and suggests one for a wrong name."""
+
+    def list_commands(self, context):
+        return list(self.commands)
+
+    def resolve_command(self, context, arguments):
+        if arguments and arguments[0] not in self.commands and not arguments[0].startswith("-"):
+            raise suggest(arguments[0], self.commands, "command")
+        return super().resolve_command(context, arguments)
+
+
+@click.group(cls=Commands)
+def train():
+    """Train a generator, feature network or encoder."""
+
+
+def _training(command):
+    """The options that all trainings share."""
+    for option in (
+            click.argument("pairs", nargs=-1, metavar=PAIRS),
+            click.option("--domain", default="avatars", show_default=True, help="A name or a YAML file."),
+            click.option("--out", required=True, type=click.Path(path_type=Path), help="The run folder."),
+            click.option("--count", type=click.IntRange(min=1), help="Training images (default: all)."),
+            click.option("--device", default="auto", show_default=True),
+            click.option("--max-seconds", default=0.0, help="Save and stop after so long."),
+            click.option("--restart", "force", is_flag=True, help="Begin anew, even in a used folder.")):
+        command = option(command)
+    return command
+
+
+SIZE = click.option("--size", default="embedded", show_default=True, help="Preset: embedded or published.")
+START = click.option("--init-from", help="A network's name or path to start from.")
+
+
+@train.command("generator")
+@_training
+@SIZE
+@START
+def train_generator(force, **settings):
+    """Train or fine-tune a StyleGAN2 generator."""
+    from . import commands
+
+    click.echo(commands.generator(**settings, force=force, resume=not force))
+
+
+@train.command("features")
+@click.argument("kind")
+@_training
+def train_features(force, **settings):
+    """Train an identity, attributes or perceptual network."""
+    from . import commands
+
+    click.echo(commands.features(**settings, force=force, resume=not force))
+
+
+@train.command("encoder")
+@click.argument("method")
+@_training
+@SIZE
+@START
+@click.option("--generator", help="A name or a path (default: the domain's).")
+@click.option("--trunk", help="Network whose backbone to start from, or none.")
+def train_encoder(force, **settings):
+    """Train an encoder: restyle-psp, restyle-e4e, psp or e4e."""
+    from . import commands
+
+    click.echo(commands.encoder(**settings, force=force, resume=not force))

@@ -1,0 +1,97 @@
+"""What `train ...` does: a domain's images and labels, settings from presets and pairs, a trainer."""
+import numpy as np
+
+from .. import data, options
+from ..errors import UserError
+from ..runs import choose_device
+from . import presets
+
+HELD_OUT = 500
+
+
+def generator(domain, out, pairs=(), *, size="embedded", count=None, init_from=None, device="auto", **how):
+    """Trains a generator on a domain's training images, cropped ones on a black square -> its folder."""
+    from .generator import GeneratorTraining, train_generator
+    domain, changes = data.load_domain(domain), _changes(GeneratorTraining, pairs)
+    settings = dict(resolution=domain.resolution, image_channels=domain.channels, flip=domain.flip) | changes
+    config, device = presets.generator(size, **settings), choose_device(device)
+    dataset = data.domain_dataset(domain, "train")
+    images = data.images(dataset, "train", domain.crop_size, count=count, fit=domain.fit)
+    if domain.crop_size != (domain.resolution, domain.resolution):
+        images = data.square(images[:], domain)
+    return train_generator(images, out, config=config, device=device, init_from=init_from, **how)
+
+
+def features(kind, domain, out, pairs=(), *, count=None, device="auto", **how):
+    """Trains a network of `kind` ("identity", "attributes", "perceptual") on a domain's labelled images."""
+    from .features import FeatureTraining, train_features
+    config, device = presets.feature(kind, **_changes(FeatureTraining, pairs)), choose_device(device)
+    domain = data.load_domain(domain)
+    dataset = data.domain_dataset(domain, "train")
+    images, labels, specs = _labelled(dataset, "train", domain, count)
+    held_out = _labelled(dataset, _held_out(dataset), domain, HELD_OUT)[:2]
+    return train_features(kind, images, labels, out, attributes=specs, held_out=held_out, config=config,
+                          device=device, facts={"domain": domain.name}, **how)
+
+
+def encoder(method, domain, out, pairs=(), *, size="embedded", count=None, generator=None, trunk=None,
+            init_from=None, device="auto", **how):
+    """Trains an encoder by a method of the presets -> the folder of its last state.
+
+    trunk: a network's name or path, "none", or None for the domain's identity network where it has one.
+    """
+    from .encoder import EncoderTraining, train_encoder
+    config, device = presets.encoder(method, size, **_changes(EncoderTraining, pairs)), choose_device(device)
+    domain = data.load_domain(domain)
+    dataset = data.domain_dataset(domain, "train")
+    geometry = dict(size=domain.encoder_size, fit=domain.fit)
+    images = data.images(dataset, "train", count=count, **geometry)
+    split = _held_out(dataset)
+    rows = _spread(dataset.split(split), HELD_OUT)
+    source, held_out = dataset.split(split), data.images(dataset, split, indices=rows, **geometry)
+    masks = source.masks(rows, domain.encoder_size) if hasattr(source, "masks") else None
+    trunk = domain.networks.get("identity") if trunk is None and init_from is None else trunk
+    return train_encoder(images, out, config, domain=domain, generator=generator, init_from=init_from,
+                         trunk=None if trunk == "none" else trunk, held_out=held_out[:], masks=masks,
+                         device=device, facts={"method": method}, **how)
+
+
+def _changes(config, pairs):
+    return options.pairs(pairs, options.field_kinds(config), f"setting of {config.__name__}")
+
+
+def _held_out(dataset):
+    """The split that training looks at but never learns from: val, else test."""
+    found = [name for name in ("val", "test") if name in dataset.splits]
+    if not found:
+        raise UserError(f"{dataset.path}: training needs a split 'val' or 'test' beside 'train'")
+    return found[0]
+
+
+def _spread(source, count):
+    """`count` indices over all of a source, evenly."""
+    return np.unique(np.linspace(0, len(source) - 1, min(count, len(source))).astype(int))
+
+
+def _labelled(dataset, split, domain, count):
+    """(images, labels with the identity, attribute specs) of a split."""
+    source = dataset.split(split)
+    rows = np.arange(len(source))[:count]
+    images = data.images(dataset, split, domain.encoder_size, indices=rows, fit=domain.fit)
+    table = source.table(rows) or {}
+    own = hasattr(source, "world")
+    specs = list(source.world.NAMES) if own else [_spec(name, column) for name, column in table.items()]
+    classes = {} if own else {spec["name"]: spec["classes"] for spec in specs if "classes" in spec}
+    labels = {name: np.array([classes[name].index(v) for v in column]) if name in classes else column
+              for name, column in table.items()}
+    return images, {"identity": np.asarray(source.groups)[rows], **labels}, specs
+
+
+def _spec(name, values):
+    """The spec of a column of somebody's attributes: words are classes, 0 and 1 binary, others real."""
+    if values.dtype.kind not in "fiu":
+        return {"name": name, "kind": "category", "classes": sorted(set(values.tolist()))}
+    known = values[np.isfinite(values)]
+    if set(known.tolist()) <= {0.0, 1.0}:
+        return {"name": name, "kind": "binary"}
+    return {"name": name, "kind": "real", "low": float(known.min()), "high": float(known.max())}

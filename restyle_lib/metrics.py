@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from .errors import UserError
+from .pixels import to_tensor
 from .statistics import auc, pearson
 
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)      # Wang, Simoncelli, Bovik 2003, Section 3.2
@@ -19,12 +20,9 @@ def batches(images, size=64, device="cpu"):
 
 
 def to_floats(images, device="cpu"):
-    """uint8 [B, H, W, C] -> float32 [B, C, H, W] in [-1, 1] on the device; float tensors only move there."""
-    images = images if torch.is_tensor(images) else torch.from_numpy(np.array(images))
-    images = images.to(device)
-    if images.dtype == torch.uint8:
-        images = images.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
-    return images.contiguous()
+    """uint8 arrays [B, H, W, C] -> float32 [B, C, H, W] in [-1, 1] on the device; tensors are only moved
+    there."""
+    return (images if torch.is_tensor(images) else to_tensor(images)).to(device)
 
 
 def _same(a, b):

@@ -158,7 +158,7 @@ class EncoderTrainer:
             self.encoder = Encoder(domain.backbone, c.head, c.progressive, generator.n_styles,
                                    generator.w_dim, channels, domain.encoder_size, domain.head_channels)
             self.critic = LatentCritic(generator.w_dim, device=device) if c.adversarial else None
-        self.encoder.to(device, memory_format=torch.channels_last)
+        self.encoder.to(device).backbone.to(memory_format=torch.channels_last)
         self.generator = generator = copy.deepcopy(generator).to(device).eval().requires_grad_(False)
         self.inverter = Inverter(self.encoder, generator, domain)
         self.noisy = replace(self.inverter, noise=c.noise)
@@ -209,7 +209,7 @@ class EncoderTrainer:
         """The images [B, C, H, W] of iteration `number`."""
         rows = self.order(number)
         if torch.is_tensor(self.images):
-            x = to_floats(self.images[torch.from_numpy(rows).to(self.device)])
+            x = self.images[torch.from_numpy(rows).to(self.device)].permute(0, 3, 1, 2).float() / 127.5 - 1
         else:
             x = to_floats(np.stack([self.images[row] for row in rows]), self.device)
         if self.c.flip:

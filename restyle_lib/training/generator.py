@@ -29,6 +29,7 @@ class GeneratorTraining:
     batch: int = 16
     lr_g: float = 2.5e-3
     lr_d: float = 2.5e-3
+    noise_rate: float = 1.0             # learning rate of the noise strengths over lr_g; small sets get speckle at 1
     r1: float = 1.0                     # gamma; the penalty is gamma / 2 |grad D|^2
     r1_every: int = 16                  # lazy regularisation (StyleGAN2, Section 3.1)
     path_length: float = 0.0            # weight, published 2; 0: without
@@ -158,8 +159,11 @@ class _Trainer:
 
     def _adam(self, module, lazy):
         """`lazy` keeps Adam's time constants although regularisation steps come between (Section 3.1)."""
-        free = [p for p in module.parameters() if id(p) not in self.frozen]
-        return torch.optim.Adam(free, betas=(0.0, 0.99**lazy), fused=self.device.type in ("cpu", "cuda"))
+        free = [(name, p) for name, p in module.named_parameters() if id(p) not in self.frozen]
+        groups = [{"params": [p for name, p in free if ("noise_strength" in name) == noise],
+                   "share": self.c.noise_rate if noise else 1.0} for noise in (False, True)]
+        groups = [group for group in groups if group["params"]]
+        return torch.optim.Adam(groups, betas=(0.0, 0.99**lazy), fused=self.device.type in ("cpu", "cuda"))
 
     def set_rates(self):
         """The learning rates of the settings, also after a state with others was loaded."""
@@ -167,7 +171,7 @@ class _Trainer:
         for optimizer, rate in ((self.opt_g, c.lr_g * self.lazy_g), (self.opt_d, c.lr_d * self.lazy_d),
                                 (self.opt_e, c.lr_encoder)):
             for group in optimizer.param_groups if optimizer else ():
-                group["lr"] = rate
+                group["lr"] = rate * group.get("share", 1.0)
 
     def parts(self):
         parts = {"generator": self.g, "ema": self.ema, "discriminator": self.d, "optimizer_g": self.opt_g,

@@ -33,6 +33,9 @@ def rendered_array(source, size=None, count=None, progress=True):
             path.unlink(missing_ok=True)
     path = folder / f"{stem}-{count}.npy"
     _build(source, size, count, path, progress)
+    for shorter in set(folder.glob(f"{stem}-*.npy")) - {path}:
+        with contextlib.suppress(OSError):                # mapped by somebody, where that forbids it
+            shorter.unlink()
     return np.load(path, mmap_mode="r")
 
 
@@ -46,62 +49,66 @@ def _stem(source, size):
 
 def _build(source, size, count, path, progress):
     parts = path.with_suffix(".chunks")
-    chunks = range(-(-count // CHUNK))
-    missing = [c for c in chunks if not (parts / f"{c}.npy").exists()]
+    chunks = [(first, min(first + CHUNK, count)) for first in range(0, count, CHUNK)]
+    missing = [chunk for chunk in chunks if not _part(parts, chunk).exists()]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers = min(cores, len(missing) // 4)
-    with tqdm(total=count, initial=count - _images(missing, count), desc=f"rendering {source.dataset.name} "
-                                                                         f"{source.name}",
-              unit="img", leave=False, disable=not progress or count <= CHUNK) as bar:
+    what = f"rendering {source.dataset.name} {source.name}"
+    with tqdm(total=count, initial=count - _images(missing), desc=what, unit="img", leave=False,
+              disable=not progress or count <= CHUNK) as bar:
         if workers < 2:
             for chunk in missing:
-                draw_chunk(source, size, count, parts, chunk)
-                bar.update(_images([chunk], count))
+                draw(source, size, parts, chunk)
+                bar.update(_images([chunk]))
         else:
-            _share(source, size, count, parts, missing, workers, bar)
+            _share(source, size, parts, missing, workers, bar)
     try:
         with atomic(path) as stream:
             channels = source.dataset.channels
             header = {"descr": "|u1", "fortran_order": False, "shape": (count, *size, channels)}
             np.lib.format.write_array_header_1_0(stream, header)
             for chunk in chunks:
-                stream.write(np.load(parts / f"{chunk}.npy").tobytes())
+                stream.write(np.load(_part(parts, chunk)).tobytes())
     except UserError:
         if not path.exists():                             # another process may have been faster and tidied up
             raise
     shutil.rmtree(parts, ignore_errors=True)
 
 
-def _images(chunks, count):
-    return sum(min(CHUNK, count - chunk * CHUNK) for chunk in chunks)
+def _part(parts, chunk):
+    return parts / f"{chunk[0]}-{chunk[1]}.npy"
 
 
-def draw_chunk(source, size, count, parts, chunk):
-    """Draws images chunk * CHUNK ... of a split into one file."""
-    pixels = source.read(range(chunk * CHUNK, min((chunk + 1) * CHUNK, count)), size)
-    with atomic(parts / f"{chunk}.npy") as stream:
+def _images(chunks):
+    return sum(end - first for first, end in chunks)
+
+
+def draw(source, size, parts, chunk):
+    """Draws the images `chunk` (first, end) of a split into one file."""
+    pixels = source.read(range(*chunk), size)
+    with atomic(_part(parts, chunk)) as stream:
         np.save(stream, pixels)
 
 
-def _share(source, size, count, parts, missing, workers, bar):
+def _share(source, size, parts, missing, workers, bar):
     """The missing chunks among processes of their own (not forks: torch has threads running)."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT)] + sys.path)}
     processes = []
     try:
         for worker in range(workers):
-            order = json.dumps([dataclasses.asdict(source.dataset), source.name, size, count, str(parts),
+            order = json.dumps([dataclasses.asdict(source.dataset), source.name, size, str(parts),
                                 missing[worker::workers]], default=str)
-            command = [sys.executable, "-c", "import sys; from restyle_lib.cache import work; "
-                                             "work(sys.argv[1])", order]
-            processes.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE))
+            code = "import sys; from restyle_lib.cache import work; work(sys.argv[1])"
+            processes.append(subprocess.Popen([sys.executable, "-c", code, order], env=environment,
+                                              stderr=subprocess.PIPE))
         begun = bar.n
         while any(process.poll() is None for process in processes):
             time.sleep(0.2)
-            bar.update(begun + _images([c for c in missing if (parts / f"{c}.npy").exists()], count) - bar.n)
+            bar.update(begun + _images([chunk for chunk in missing if _part(parts, chunk).exists()]) - bar.n)
         for process in processes:
             if process.returncode:
-                raise UserError(f"rendering failed: "
-                                f"{process.stderr.read().decode(errors='replace').strip()[-300:]}")
+                reason = process.stderr.read().decode(errors="replace").strip() or "the process was killed"
+                raise UserError(f"rendering failed: {reason.splitlines()[-1]}")
     finally:
         for process in processes:
             process.kill()
@@ -113,9 +120,9 @@ def work(order):
     from pathlib import Path
 
     from .domains import Dataset, RenderedSource, RenderedSplit
-    values, name, size, count, parts, chunks = json.loads(order)
+    values, name, size, parts, chunks = json.loads(order)
     values["source"] = RenderedSource(**values["source"])
     values["splits"] = {key: RenderedSplit(**value) for key, value in values["splits"].items()}
     source = Dataset(**values).split(name)
     for chunk in chunks:
-        draw_chunk(source, size, count, Path(parts), chunk)
+        draw(source, size, Path(parts), chunk)

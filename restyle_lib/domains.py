@@ -1,7 +1,9 @@
 """Datasets and domains: YAML files read into frozen dataclasses. Nothing in the library knows one by name."""
 import difflib
 import math
+from collections import Counter
 from dataclasses import MISSING, dataclass, field, fields
+from itertools import accumulate
 from pathlib import Path
 
 import yaml
@@ -13,7 +15,7 @@ MANIFESTS = ROOT / "data_manifests"
 LOSSES = ("l2", "perceptual", "identity", "moco", "w_norm", "delta", "adversarial")
 NETWORKS = ("identity", "perceptual", "attributes", "moco", "judge_identity", "judge_perceptual")
 WHOLE = {"train": {"part": [0, 0.9]}, "test": {"part": [0.9, 1]}, "all": {}}       # of files, unless told
-MAX_BYTES, MAX_NODES = 1_000_000, 20_000
+MAX_BYTES, MAX_NODES, MAX_DEPTH = 200_000, 20_000, 50
 
 
 # ---- what a field accepts: a test, and the same in words
@@ -253,6 +255,8 @@ def _read(path):
         if path.stat().st_size > MAX_BYTES:
             raise UserError(f"{path} has more than {MAX_BYTES:,} bytes; it is no dataset or domain")
         text = path.read_text(encoding="utf-8")
+        if max(accumulate((c in "[{") - (c in "]}") for c in text), default=0) > MAX_DEPTH:
+            raise RecursionError                          # the parser's time grows with the depth's square
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         if _weigh(node, {}, path) > MAX_NODES:
             raise UserError(f"{path}: its aliases grow to more than {MAX_NODES:,} values; write them out")
@@ -283,7 +287,7 @@ def _weigh(node, sizes, path):
     children = node.value
     if isinstance(node, yaml.MappingNode):
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        if double := [key for key in keys if keys.count(key) > 1]:
+        if double := [key for key, count in Counter(keys).items() if count > 1]:
             raise UserError(f"{path}, line {node.start_mark.line + 1}: the field '{double[0]}' stands there "
                             "twice")
         children = [child for pair in node.value for child in pair]

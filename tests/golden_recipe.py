@@ -1,6 +1,7 @@
 """Weights and inputs rebuilt from formulas, so that golden outputs travel without weight files."""
 import json
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,11 @@ FOLDER = Path(__file__).parent / "golden"
 
 def draw(name, shape, mean=0.0, std=1.0, absolute=False):
     """Normal draws of a stream named by `name` -> float32 tensor; `absolute` folds them before scaling."""
-    values = np.random.RandomState(zlib.crc32(name.encode())).standard_normal(shape)
-    values = mean + std * (np.abs(values) if absolute else values)
-    return torch.from_numpy(np.asarray(values, dtype=np.float32))
+    values = np.asarray(np.random.RandomState(zlib.crc32(name.encode())).standard_normal(shape))
+    values = np.abs(values, out=values) if absolute else values
+    values *= std
+    values += mean
+    return torch.from_numpy(values.astype(np.float32))
 
 
 def image(name, b, h, w):
@@ -27,18 +30,19 @@ def image(name, b, h, w):
 def weights(case, prefix=None):
     """The state dict of golden/CASE.recipe.json, published layout; `prefix` (or "CASE/") names the draws."""
     prefix = f"{case}/" if prefix is None else prefix
-    state = {}
-    for entry in json.loads((FOLDER / f"{case}.recipe.json").read_text()):
-        key, shape = entry["key"], entry["shape"]
-        if "std" in entry:
-            state[key] = draw(prefix + key, shape, entry["mean"], entry["std"], entry.get("abs", False))
-        elif str(entry["constant"]).startswith("fir"):
-            taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
-            kernel = torch.outer(taps, taps)
-            state[key] = kernel / kernel.sum() * 4
-        else:
-            state[key] = torch.full(shape, entry["constant"], dtype=torch.int64)
-    return state
+    entries = json.loads((FOLDER / f"{case}.recipe.json").read_text())
+    with ThreadPoolExecutor(2) as pool:  # NumPy draws without holding the interpreter's lock
+        tensors = list(pool.map(lambda entry: _tensor(prefix, **entry), entries))
+    return {entry["key"]: tensor for entry, tensor in zip(entries, tensors, strict=True)}
+
+
+def _tensor(prefix, key, shape, mean=0.0, std=None, constant=0, abs=False):
+    if std is not None:
+        return draw(prefix + key, shape, mean, std, abs)
+    if str(constant).startswith("fir"):
+        taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
+        return torch.outer(taps, taps) / 16
+    return torch.full(shape, constant, dtype=torch.int64)
 
 
 def expected(case):

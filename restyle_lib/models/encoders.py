@@ -24,8 +24,7 @@ class StyleHeads(nn.Module):
     def __init__(self, count, fan_in, width, w_dim, size):
         super().__init__()
         self.count, self.width, self.w_dim = count, width, w_dim
-        depth = max(1, math.ceil(math.log2(max(size))))
-        fans = [fan_in] + [width] * (depth - 1)
+        fans = [fan_in] + [width] * (depth_for(size) - 1)
         self.weights = nn.ParameterList(torch.empty(count * width, fan, 3, 3) for fan in fans)
         self.biases = nn.ParameterList(torch.empty(count * width) for _ in fans)
         self.linear_weight = nn.Parameter(torch.randn(count * w_dim, width))  # equalised: scaled when used
@@ -45,6 +44,11 @@ class StyleHeads(nn.Module):
         weight = self.linear_weight[:k * self.w_dim].unflatten(0, (k, self.w_dim)) / math.sqrt(self.width)
         bias = self.linear_bias[:k * self.w_dim].view(k, -1)
         return torch.bmm(x, weight.transpose(1, 2)).transpose(0, 1) + bias
+
+
+def depth_for(size):
+    """How many halvings take a map of `size` [h, w] to one pixel (at least one)."""
+    return max(1, math.ceil(math.log2(max(size))))
 
 
 def _headwise(x, weight, bias, k):
@@ -99,6 +103,15 @@ class Encoder(nn.Module):
         if not self.progressive:
             return codes
         return codes[:, :1] + F.pad(codes[:, 1:], (0, 0, 1, self.n_styles - k))
+
+    def resize(self, input_size):
+        """For images of another size [H, W] from now on; UserError unless the heads still end in a pixel."""
+        strides = self.backbone.strides[::-1]
+        for heads, stride in zip(self.heads, strides, strict=False):
+            if depth_for([math.ceil(side / stride) for side in input_size]) != len(heads.weights):
+                raise UserError(f"an encoder for {list(self.input_size)} cannot take {list(input_size)}")
+        self.input_size, self.config["input_size"] = tuple(input_size), list(input_size)
+        return self
 
     def _features(self, maps):
         """The map that each group of heads reads, coarse to fine (pSp, Section 3: a feature pyramid)."""

@@ -12,8 +12,8 @@ from .errors import UserError, suggest
 from .files import ROOT
 
 MANIFESTS = ROOT / "data_manifests"
-LOSSES = ("l2", "perceptual", "identity", "moco", "w_norm", "delta", "adversarial")
-NETWORKS = ("identity", "perceptual", "attributes", "moco", "judge_identity", "judge_perceptual")
+LOSSES = ("l2", "perceptual", "lpips", "identity", "moco", "w_norm", "delta_norm", "adversarial")
+NETWORKS = ("identity", "perceptual", "lpips", "attributes", "moco", "judge_identity", "judge_perceptual")
 WHOLE = {"train": {"part": [0, 0.9]}, "test": {"part": [0.9, 1]}, "all": {}}       # of files, unless told
 MAX_BYTES, MAX_NODES, MAX_DEPTH = 200_000, 20_000, 50
 

@@ -126,10 +126,9 @@ def train_encoder(images, out, config, *, domain, generator=None, networks=None,
 
 
 def _network(source, kind=None):
-    """A module as it is; a shipped name or a path of one of our folders, loaded."""
-    from ..checkpoints.own import load_model
-    from ..weights import find
-    return source if isinstance(source, torch.nn.Module) else load_model(find(source, kind), kind)[0]
+    """A module as it is; a shipped name or a path, of our folders or a published file, loaded."""
+    from ..weights import load_network
+    return source if isinstance(source, torch.nn.Module) else load_network(source, kind)
 
 
 def _networks(domain, given, weights):

@@ -25,18 +25,25 @@ CHUNK = 256
 def rendered_array(source, size=None, count=None, progress=True):
     """The first `count` images of a RenderedImages at size [H, W] -> read-only uint8 map [count, H, W, C]."""
     size, count = tuple(size or source.dataset.size), len(source) if count is None else count
+    if (drawn := drawn_already(source, size, count)) is not None:
+        return drawn
     folder, stem = cache_dir() / "rendered", _stem(source, size)
-    for path in sorted(folder.glob(f"{stem}-*.npy")):
-        if int(path.stem.rsplit("-", 1)[1]) >= count:
-            with contextlib.suppress(ValueError, OSError):
-                return np.load(path, mmap_mode="r")[:count]
-            path.unlink(missing_ok=True)
     path = folder / f"{stem}-{count}.npy"
     _build(source, size, count, path, progress)
     for shorter in set(folder.glob(f"{stem}-*.npy")) - {path}:
         with contextlib.suppress(OSError):                # mapped by somebody, where that forbids it
             shorter.unlink()
     return np.load(path, mmap_mode="r")
+
+
+def drawn_already(source, size, count):
+    """The first `count` images of a split from the cache, or None."""
+    for path in sorted((cache_dir() / "rendered").glob(f"{_stem(source, size)}-*.npy")):
+        if int(path.stem.rsplit("-", 1)[1]) >= count:
+            with contextlib.suppress(ValueError, OSError):
+                return np.load(path, mmap_mode="r")[:count]
+            path.unlink(missing_ok=True)                  # not what it is named
+    return None
 
 
 def _stem(source, size):

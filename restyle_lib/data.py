@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from .cache import rendered_array
+from .cache import drawn_already, rendered_array
 from .domains import load_dataset, load_domain
 from .errors import UserError
 from .files import atomic
@@ -48,11 +48,15 @@ def images(dataset, split, size=None, *, count=None, indices=None, fit="stretch"
     if wanted is not None and not 0 < wanted <= len(source):
         raise UserError(f"{wanted} images of the split '{split}' of {dataset.name} were asked for; it has "
                         f"{len(source)}")
-    if indices is not None:
-        return source.read(indices, size, fit)
-    if isinstance(source, RenderedImages):
+    if not isinstance(source, RenderedImages):
+        lazy = LazyImages(source, size, fit, count or len(source))
+        return lazy if indices is None else lazy[np.asarray(indices)]
+    if indices is None:
         return rendered_array(source, size, count, progress)
-    return LazyImages(source, size, fit, count or len(source))
+    many = 2 * len(indices) >= wanted                     # then the images between them are worth drawing
+    size = tuple(size)
+    drawn = rendered_array(source, size, wanted, progress) if many else drawn_already(source, size, wanted)
+    return source.read(indices, size) if drawn is None else drawn[np.asarray(indices)]
 
 
 def domain_images(domain, split="test", *, count=None, indices=None, progress=True):
@@ -66,14 +70,15 @@ def domain_images(domain, split="test", *, count=None, indices=None, progress=Tr
 
 
 def domain_masks(domain, split="test", *, count=None, indices=None):
-    """Where what is, on the images of `domain_images`: {region: float32 [N, H, W] in [0, 1]}; {} if unknown."""
+    """Where what is in the images of `domain_images`: {region: [N, H, W] in [0, 1]}, {} if unknown."""
     import torch
     domain = load_domain(domain)
     source = domain_dataset(domain, split).split(split)
     if not hasattr(source, "masks"):
         return {}
     wanted = range(len(source) if count is None else count) if indices is None else indices
-    return {region: torch.from_numpy(mask) for region, mask in source.masks(wanted, domain.encoder_size).items()}
+    masks = source.masks(wanted, domain.encoder_size)
+    return {region: torch.from_numpy(mask) for region, mask in masks.items()}
 
 
 def domain_dataset(domain, split="train"):

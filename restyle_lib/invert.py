@@ -178,10 +178,10 @@ def strip(image, frames):
     Small images are enlarged by a whole factor, nearest neighbour."""
     scale = max(1, 192 // image.shape[-2])
     tiles = to_pixels(torch.cat([image[None].cpu(), frames.cpu()])).repeat(scale, 1).repeat(scale, 2)
-    white = lambda width: np.full((tiles.shape[1], width, tiles.shape[3]), 255, np.uint8)   # noqa: E731
-    row = [tiles[0], white(16)]
+    white = np.full((tiles.shape[1], 16, tiles.shape[3]), 255, np.uint8)
+    row = [tiles[0], white]
     for tile in tiles[1:]:
-        row += [white(4), tile]
+        row += [white[:, :4], tile]
     return np.concatenate(row, 1)
 
 

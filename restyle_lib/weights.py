@@ -25,7 +25,7 @@ def find(name, default="generator"):
 
 
 def facts(name, default="restyle-psp"):
-    """What config.json says of a network beside its architecture (seed, training, scores); {} for other files."""
+    """What config.json says of a network beside its architecture (seed, scores, ...); {} for other files."""
     from .checkpoints import inspect, own
     path = find(name, default)
     return own.read_config(path).get("facts", {}) if inspect.kind_of(path) == "own" else {}
@@ -55,6 +55,8 @@ def load_inverter(name, domain=None, generator=None, device="cpu"):
     if domain is None:
         raise UserError(f"{name} does not say which domain it inverts; name one: domain=...")
     domain = load_domain(domain)
+    if "parts" in config:                    # a published file, which does not tell its images' shape
+        encoder.resize(domain.encoder_size)
     generator = generator or config.get("parts", {}).get("generator") or domain.generator
     if generator is None:
         raise UserError(f"the domain {domain.name} names no generator; name one: generator=...")
@@ -75,7 +77,7 @@ def _domain_of(path):
 def _load(path, kind, device):
     """(module, config) of a network file: our own folders here, published files by their layout."""
     from .checkpoints import inspect, own
-    found = inspect.kind_of(path)
+    found, kind = inspect.kind_of(path), kind and kind.removeprefix("judge_")
     if found == "own":
         return own.load_model(path, kind, device)
     if found == "torch":

@@ -16,22 +16,22 @@ TERMS = IMAGE_TERMS + LATENT_TERMS
 
 
 def l2(output, target):
-    """Mean squared error over all elements (pSp, Equation 2)."""
+    """Mean squared error over all elements (pSp, Section 3.1)."""
     return F.mse_loss(output, target)
 
 
 def cosine_loss(a, b):
-    """Unit features a, b [B, n] -> the mean of 1 - cosine: the identity and MoCo losses (pSp, Equation 4)."""
+    """Unit features a, b [B, n] -> mean of 1 - cosine: the identity and MoCo losses (pSp, Section 3.1)."""
     return (1 - (a * b).sum(1)).mean()
 
 
 def w_norm(latent, w_mean):
-    """Batch mean of the Frobenius norm of latent [B, k, d] - w_mean [k, d] or [d] (pSp, Equation 5)."""
+    """Batch mean of the Frobenius norm of latent [B, k, d] - w_mean [k, d] or [d] (pSp, Section 3.1)."""
     return (latent - w_mean).flatten(1).norm(dim=1).mean()
 
 
 def delta_norm(latent, stage=None):
-    """e4e, Equation 4: norms of w_i - w_0, batch mean, summed over the offsets 1..stage (None: all)."""
+    """e4e (Tov et al. 2021): norms of w_i - w_0, batch mean, summed over the offsets 1..stage (None: all)."""
     offsets = latent[:, 1:None if stage is None else stage + 1] - latent[:, :1]
     return offsets.norm(dim=2).mean(0).sum()
 
@@ -51,7 +51,7 @@ class LatentDiscriminator(nn.Module):
 
 
 def adversarial(discriminator, latent, stage=None):
-    """e4e, Equation 5: non-saturating loss of the active styles 0..stage of latent [B, k, d], their mean."""
+    """e4e: non-saturating loss of the active styles 0..stage of latent [B, k, d], their mean."""
     active = latent[:, :None if stage is None else stage + 1]
     return F.softplus(-discriminator(active.flatten(0, 1))).mean()
 

@@ -12,7 +12,9 @@ from torch import nn
 from ..errors import UserError, suggest
 from .backbones import build_backbone
 
-PYRAMID = (3, 7)  # pSp: styles 0-2 from the coarse map, 3-6 from the middle one, 7 and on from the fine one
+# pSp's code: styles 0-2 from the coarse map, 3-6 from the middle one, 7 and on from the fine one (ReStyle's
+# Appendix A.1 has the maps in the reverse order)
+PYRAMID = (3, 7)
 
 
 class StyleHeads(nn.Module):
@@ -66,7 +68,7 @@ class Encoder(nn.Module):
     """E(x [B, in_channels, H, W] in [-1, 1]) -> [B, n_styles, w_dim]; ReStyle: x is image and reconstruction.
 
     head_channels: the width inside the heads (None: w_dim, or what suits a small backbone). `stage`, of a
-    progressive encoder: how many offsets are active (None: all; e4e, 5.1). options: the backbone's."""
+    progressive encoder: how many offsets are active (None: all). options: the backbone's."""
 
     def __init__(self, backbone="irse50", head="single", progressive=False, n_styles=18, w_dim=512,
                  in_channels=6, input_size=(256, 256), head_channels=None, **options):

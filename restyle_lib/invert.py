@@ -1,4 +1,5 @@
 """The `invert` command: many files through an inverter in chunks, with constant memory; can be resumed."""
+import contextlib
 import csv
 import hashlib
 import json
@@ -93,19 +94,26 @@ def invert(paths, inverter, out, *, steps=5, tolerance=0.0, save=("strip", "step
                 bar.write(f"skipped: {error}", file=sys.stderr)
             if len(waiting) == batch or waiting and number == len(items):
                 names, digests, pixels = zip(*waiting, strict=True)
-                try:
+                with _writing(out):
                     journal.add(names, digests, work(names, to_tensor(np.stack(pixels))))
                     if sharded and len(journal.loose) >= SHARD:
                         journal.shard()
-                except OSError as error:
-                    raise UserError(f"cannot write into {out}: {error.strerror or error}; finished images "
-                                    "are kept") from None
                 summary.finished += len(waiting)
                 waiting = []
             bar.update(number - len(waiting) - bar.n)
-    while sharded and journal.loose:
-        journal.shard()
+    with _writing(out):
+        while sharded and journal.loose:
+            journal.shard()
     return summary
+
+
+@contextlib.contextmanager
+def _writing(out):
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"cannot write into {out}: {reason}; finished images are kept") from None
 
 
 def _window(domain):

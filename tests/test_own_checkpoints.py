@@ -145,6 +145,8 @@ def test_files_are_told_apart_by_content(saved, tmp_path):
         assert inspect.kind_of(path) == kind
         with pytest.raises(UserError, match="expected a network of kind 'generator'"):
             weights.load_generator(path)
+    torch.save({"encoder.styles.0.convs.0.weight": torch.zeros(2), "decoder.a": torch.zeros(2)}, path)
+    assert inspect.kind_of(path) == "torch" and "a PyTorch file" in inspect.describe(path)
     assert inspect.kind_of(saved / "tiny/generator") == "own"
     assert inspect.kind_of(saved / "tiny/generator/model.safetensors") == "safetensors"
     assert inspect.describe(saved / "tiny/generator").endswith("a model folder of this library: generator")

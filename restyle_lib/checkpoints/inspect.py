@@ -41,6 +41,14 @@ def kind_of(path):
 
 
 def describe(path):
-    """One readable line about a file: its kind and, for our own folders, what network it is."""
-    kind = kind_of(path)
-    return f"{path} is {NAMES[kind]}" + (f": {read_config(path)['kind']}" if kind == "own" else "")
+    """One readable line about a file: its kind, and which network or layout it holds."""
+    kind, more = kind_of(path), ""
+    if kind == "own":
+        more = f": {read_config(path)['kind']}"
+    if kind == "torch":
+        from .published import layout_of, read_file
+        try:
+            more = f": {layout_of(read_file(path))[0][0]}"
+        except UserError as error:
+            more = f" of {error}"
+    return f"{path} is {NAMES[kind]}{more}"

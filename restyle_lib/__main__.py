@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from . import profiles, runs, workbook
-from .errors import UserError, suggest
+from .errors import UserError
 from .training.cli import PAIRS, Commands, train
 
 
@@ -195,16 +195,12 @@ cli.add_command(train)
 @cli.command()
 @click.argument("cases", nargs=-1, metavar="[CASE]...")
 @click.option("--repeats", default=5, show_default=True, type=click.IntRange(min=1))
-@click.option("--out", type=click.Path(path_type=Path), help="Also write the numbers here, as JSON.")
+@click.option("--json", "--out", "out", type=click.Path(path_type=Path), help="Also write the numbers here.")
 def bench(cases, repeats, out):
     """Measure speed and memory."""
     from . import bench
 
-    for case in cases or bench.CASES:
-        if case not in bench.CASES:
-            raise suggest(case, bench.CASES, "case")
-    for case in cases or bench.CASES:
-        bench.run(case, repeats, out)
+    bench.run(cases or "all", repeats, out)
 
 
 def _notebooks(words):

@@ -157,7 +157,7 @@ class ImageSource:
     def attributes(self, index):
         """{name: value} of image `index`, or None where the dataset has none."""
         table = self.table([index])
-        return {name: column[0] for name, column in table.items()} if table else None
+        return {name: column[0].item() for name, column in table.items()} if table else None
 
 
 class RenderedImages(ImageSource):

@@ -6,12 +6,14 @@ import torch
 
 from restyle_lib.checkpoints import published
 from restyle_lib.checkpoints.published import load, published_encoder, read_published
+from restyle_lib.domains import Domain
 from restyle_lib.errors import UserError
 from restyle_lib.losses import LatentDiscriminator
 from restyle_lib.models.backbones import build_backbone
 from restyle_lib.models.encoders import Encoder
 from restyle_lib.models.features import FaceEmbedding, MoCo
 from restyle_lib.models.stylegan2 import Generator
+from restyle_lib.weights import load_inverter
 
 MODULATED = {"conv.weight": "weight", "conv.modulation.weight": "affine.weight",
              "conv.modulation.bias": "affine.bias"}
@@ -66,6 +68,17 @@ def test_an_inverter_file_gives_its_encoder_and_generator(encoder, tmp_path, ave
     assert not load(tmp_path / "a.pt", "encoder", progressive=False)[0].progressive
     with pytest.raises(UserError, match="encoder and generator, no network of kind 'identity'"):
         load(tmp_path / "a.pt", "identity")
+
+
+def test_an_inverter_file_serves_a_domain_of_wide_images(tmp_path):
+    generator = Generator(256, z_dim=4, w_dim=4, mapping_layers=1, channels={2**n: 4 for n in range(2, 9)})
+    encoder = Encoder("resnet34", n_styles=14, w_dim=4, head_channels=3)
+    state = {f"encoder.{name}": value for name, value in published_encoder(encoder).items()}
+    state |= {f"decoder.{name}": value for name, value in published_generator(generator).items()}
+    torch.save({"state_dict": state, "latent_avg": torch.zeros(14, 4)}, tmp_path / "a.pt")
+    domain = Domain(name="wide", train="x", resolution=256, crop=(32, 224, 0, 256), encoder_size=(192, 256))
+    trajectory = load_inverter(tmp_path / "a.pt", domain)(torch.zeros(1, 3, 192, 256), steps=1)
+    assert trajectory.latents.shape == (2, 1, 14, 4) and trajectory.images.shape == (2, 1, 3, 192, 256)
 
 
 def test_a_generator_file_is_read(tmp_path):

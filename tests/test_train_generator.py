@@ -10,10 +10,10 @@ from restyle_lib.errors import UserError
 from restyle_lib.models.layers import upsample
 from restyle_lib.models.stylegan2 import Discriminator, Generator
 from restyle_lib.training.augment import KINDS, augment
-from restyle_lib.training.autoencode import ImageToZ, autoencode
 from restyle_lib.training.generator import GeneratorTraining, generator_share, train_generator
 from restyle_lib.training.inherit import copy_matching
 from restyle_lib.training.loop import load_state
+from restyle_lib.training.warm import regress
 
 pytestmark = pytest.mark.filterwarnings("error")
 CHANNELS = {4: 8, 8: 8, 16: 6}
@@ -21,6 +21,9 @@ TINY = GeneratorTraining(
     resolution=8, z_dim=6, w_dim=6, mapping_layers=2, channels=CHANNELS, batch=4, r1_every=2, path_length=2.0,
     pl_every=2, augment=("colour", "translation", "cutout"), augment_p=0.5, augment_target=0.6, flip=True,
     total_images=20, sample_every=12, save_every=1000, log_every=8)
+
+
+CODES = np.random.default_rng(5).standard_normal((9, 6))
 
 
 def pictures(size=8, channels=3, count=9):
@@ -54,7 +57,7 @@ def same(a, b):
 
 
 @pytest.mark.parametrize("settings", [{}, {"reuse_fakes": True}, {"reuse_gradient": True}, {"amp": "bf16"},
-                                      {"reconstruction_images": 8, "reconstruction_weight": 0.5}])
+                                      {"warm_images": 8, "warm_weight": 0.5, "codes": CODES}])
 def test_resumed_equals_uninterrupted(tmp_path, settings):
     train(tmp_path / "whole", **settings)
     train(tmp_path / "parts", **settings, total_images=8)
@@ -64,11 +67,11 @@ def test_resumed_equals_uninterrupted(tmp_path, settings):
 
 
 def test_every_part_learns_and_the_result_is_the_average(tmp_path):
-    folder = train(tmp_path, reconstruction_images=8, reconstruction_weight=0.5)
+    folder = train(tmp_path, warm_images=8, warm_weight=0.5, codes=CODES)
     first = load_state(tmp_path / "state.pt")
-    train(tmp_path, reconstruction_images=8, reconstruction_weight=0.5, total_images=28)
+    train(tmp_path, warm_images=8, warm_weight=0.5, codes=CODES, total_images=28)
     before, after = flat(first["parts"]), flat(parts(tmp_path))
-    for part in ("generator", "ema", "discriminator", "encoder"):
+    for part in ("generator", "ema", "discriminator"):
         moved = [k for k in before if k.startswith(f".{part}.") and not torch.equal(before[k], after[k])]
         assert len(moved) > 5, part
     from restyle_lib.checkpoints.own import load_model
@@ -155,13 +158,16 @@ def test_augmentations_are_differentiable_and_optional(kind):
     assert x.grad.isfinite().all() and x.grad.abs().sum() > 0
 
 
-def test_codes_far_from_normal_cost_and_normal_codes_do_not():
+def test_regression_on_codes_fits_its_images_and_needs_them(tmp_path):
     torch.manual_seed(0)
-    encoder = ImageToZ(8, 16)
-    generator = Generator(8, z_dim=16, w_dim=16, mapping_layers=1, channels={4: 8, 8: 8})
-    torch.nn.init.zeros_(encoder.last.weight)
-    torch.nn.init.zeros_(encoder.last.bias)
-    images = torch.randn(4, 3, 8, 8)
-    assert autoencode(encoder, generator, images)["codes"] == 0
-    torch.nn.init.constant_(encoder.last.bias, 1.0)
-    assert autoencode(encoder, generator, images)["codes"] > 0
+    generator = Generator(8, z_dim=16, w_dim=16, mapping_layers=1, channels={4: 16, 8: 16})
+    codes, images = torch.randn(4, 12), torch.rand(4, 3, 8, 8) * 2 - 1
+    optimizer, losses = torch.optim.Adam(generator.parameters(), 0.02), []
+    for _ in range(40):
+        losses.append(regress(generator, codes, images))
+        optimizer.zero_grad()
+        losses[-1].backward()
+        optimizer.step()
+    assert losses[-1] < 0.7 * losses[0]
+    with pytest.raises(UserError, match="codes"):
+        train(tmp_path, warm_images=8)

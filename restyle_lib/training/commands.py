@@ -25,8 +25,8 @@ def generator(domain, out, pairs=(), *, size="embedded", count=None, init_from=N
 def features(kind, domain, out, pairs=(), *, count=None, device="auto", **how):
     """Trains a network of `kind` ("identity", "attributes", "perceptual") on a domain's labelled images."""
     from .features import FeatureTraining, train_features
-    config, device = presets.feature(kind, **_changes(FeatureTraining, pairs)), choose_device(device)
-    domain = data.load_domain(domain)
+    domain, changes = data.load_domain(domain), _changes(FeatureTraining, pairs)
+    config, device = presets.feature(kind, **{"flip": domain.flip} | changes), choose_device(device)
     dataset = data.domain_dataset(domain, "train")
     images, labels, specs = _labelled(dataset, "train", domain, count)
     held_out = _labelled(dataset, _held_out(dataset), domain, HELD_OUT)[:2]

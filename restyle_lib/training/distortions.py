@@ -1,5 +1,4 @@
-"""Known changes to images: what feature networks train under, and what a perceptual distance is calibrated
-and judged on.
+"""Known changes to images: feature networks train under them, perceptual distances are judged on them.
 
 All take and return x [B, C, H, W], about [-1, 1]; randomness comes from torch's current random state.
 """
@@ -20,8 +19,7 @@ def blur(x, sigma):
 
 
 def coarse(x, cells=8):
-    """Averages over a grid of cells x cells, enlarged again smoothly: colours and masses stay, features
-    go."""
+    """Averages over a grid of cells x cells, enlarged smoothly: colours and masses stay, features go."""
     small = F.adaptive_avg_pool2d(x, cells)
     return F.interpolate(small, x.shape[-2:], mode="bilinear", align_corners=False)
 
@@ -108,8 +106,7 @@ def known_changes(x, same, other):
 
 
 def ordering(distance, x, same, other):
-    """How a distance (a, b) -> [B] orders the known changes of x: ({name: mean distance}, share of PAIRS in
-    order)."""
+    """How a distance (a, b) -> [B] orders known changes of x: {name: mean}, share of PAIRS in order."""
     with torch.no_grad():
         each = {name: distance(x, y).float() for name, y in known_changes(x, same, other).items()}
     right = [(each[a] < each[b]).float().mean() for a, b in PAIRS if a in each and b in each]

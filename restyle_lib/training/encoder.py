@@ -1,8 +1,6 @@
-"""The one trainer of every encoder: ReStyle's N steps on each batch, or a single pass; plain or progressive
-(Section 4).
+"""The one trainer of every encoder: N steps on each batch (ReStyle, Section 4), plain or progressive.
 
-Each step goes through `refine.step`: its loss is back-propagated at once, and nothing flows into the step
-before."""
+Each step is `refine.step`: its loss is back-propagated at once, and nothing flows into the step before."""
 import contextlib
 import copy
 import dataclasses
@@ -33,8 +31,7 @@ FREE = ("validate_every", "sample_every", "save_every", "log_every", "gradient_s
 
 @dataclass(frozen=True)
 class EncoderTraining:
-    """Settings of an encoder's training; `presets.encoder` gives those of each method. Losses come from the
-    domain."""
+    """Settings of an encoder's training; see `presets.encoder`. The image losses come from the domain."""
     scheme: str = "restyle"             # sees image and reconstruction; "onepass": the image alone
     head: str = "single"                # or "pyramid"
     progressive: bool = False           # e4e's offsets, one after another
@@ -43,7 +40,7 @@ class EncoderTraining:
     update: str = "batch"               # the N steps' gradients add up to one update; "step": N updates
     lr: float = 1e-4                    # Ranger
     cooldown: float = 0.0               # last share of the run over which lr falls to zero (published: none)
-    delta_norm: float = 0.0             # weights of e4e's two terms, beside the domain's losses
+    delta_norm: float = 0.0             # weights of e4e's two terms (0: the domain's)
     adversarial: float = 0.0
     fakes: str = "codes"                # false ones for the latent discriminator; "residuals": as published
     progressive_start: int = 20_000     # iteration of the first offset, and iterations between two
@@ -51,10 +48,10 @@ class EncoderTraining:
     noise: str = "random"               # of the generator while training; validation uses its constant noise
     extra: str = "zero"                 # how the reconstruction's input channels start on a pretrained trunk
     batch_norm: str = "train"           # batch statistics; "frozen": the trunk's stored ones
-    flip: bool = False
+    flip: bool = True                   # mirror half of the images, where the domain allows it
     iterations: int = 100_000
     seed: int = 0
-    amp: str = ""                       # "bf16": mixed precision
+    amp: str = ""                       # "bf16": mixed precision in encoder and generator
     gradient_shares: int = 0            # so many first iterations log each loss's share of the gradient
     validate_every: int = 1_000
     sample_every: int = 1_000
@@ -82,12 +79,14 @@ def train_encoder(images, out, config, *, domain, generator=None, networks=None,
     """Trains an encoder of a domain in the run folder `out`; returns out/last (the best is in out/best).
 
     images      uint8 array-like [N, H, W, C] at the domain's encoder size
-    generator   a Generator, name or path (None: the domain's); networks {name: module, name or path} for the
-    losses losses      {term: weight}, in place of the domain's
-    trunk       a network (or its name or path) with a `backbone` to start from; init_from: an encoder
-    likewise held_out    uint8 [n, H, W, C] validated on: L2 of every step, and inside masks {region: [n, H,
-    W]} where given UserError when parts do not fit, the set is smaller than a batch, a loss is not finite, or
-    settings changed. """
+    generator   a Generator, name or path (None: the domain's)
+    networks    {name: module, name or path} for the losses, beside the domain's
+    losses      {term: weight}, in place of the domain's
+    trunk       a network whose `backbone` to start from, its name, path or role in the domain ("identity")
+    init_from   an encoder to start from, likewise
+    held_out    uint8 [n, H, W, C] to validate on: L2 of every step, and inside `masks` {region: [n, H, W]}
+    UserError: parts do not fit, the set is smaller than a batch, a loss is not finite, settings changed.
+    """
     from ..weights import load_generator
     device, out = torch.device(device), Path(out)
     generator = generator or domain.generator
@@ -156,14 +155,15 @@ class EncoderTrainer:
             channels = domain.channels * (2 if c.scheme == "restyle" else 1)
             self.encoder = Encoder(domain.backbone, c.head, c.progressive, generator.n_styles,
                                    generator.w_dim, channels, domain.encoder_size, domain.head_channels)
-            self.critic = LatentCritic(generator.w_dim, device=device) if c.adversarial else None
+            own = {"delta_norm": c.delta_norm, "adversarial": c.adversarial}
+            weights = losses | {name: weight for name, weight in own.items() if weight}
+            self.critic = LatentCritic(generator.w_dim, device=device) if weights.get("adversarial") else None
         self.encoder.to(device).backbone.to(memory_format=torch.channels_last)
         self.generator = generator = copy.deepcopy(generator).to(device).eval().requires_grad_(False)
         self.inverter = Inverter(self.encoder, generator, domain)
         self.noisy = replace(self.inverter, noise=c.noise)
         self.start, self.start_image = self.inverter.start[None], self.inverter.start_image[None]
         self.optimizer = Ranger(self.encoder.parameters(), lr=c.lr)
-        weights = losses | {"delta_norm": c.delta_norm, "adversarial": c.adversarial}
         networks = {name: network.to(device) for name, network in networks.items()}
         networks |= {"discriminator": self.critic.net} if self.critic else {}
         self.losses = LossSet(weights, networks, generator.w_mean)
@@ -184,6 +184,7 @@ class EncoderTrainer:
             return ["encoder: all tensors copied"]
         if trunk is None:
             return []
+        trunk = self.inverter.domain.networks.get(trunk, trunk) if isinstance(trunk, str) else trunk
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.c.seed + 1)
             report = self.encoder.load_trunk(_network(trunk).backbone.state_dict(), self.c.extra)
@@ -211,7 +212,7 @@ class EncoderTrainer:
             x = self.images[torch.from_numpy(rows).to(self.device)].permute(0, 3, 1, 2).float() / 127.5 - 1
         else:
             x = to_floats(np.stack([self.images[row] for row in rows]), self.device)
-        if self.c.flip:
+        if self.c.flip and self.inverter.domain.flip:
             x = torch.where(torch.rand(len(x), 1, 1, 1, device=self.device) < 0.5, x.flip(3), x)
         return x.contiguous(memory_format=torch.channels_last)
 
@@ -229,8 +230,7 @@ class EncoderTrainer:
                     module.eval()
 
     def step(self, number):
-        """One iteration: N steps on one batch -> {term: value}; image and latent terms are those of the last
-        step."""
+        """One iteration: N steps on one batch -> {term: value}; the terms are those of the last step."""
         c, images = self.c, self.batch(number)
         self._mode(number)
         for group in self.optimizer.param_groups:
@@ -250,22 +250,20 @@ class EncoderTrainer:
         return {"loss": total / c.steps, **at_step, **parts, **terms}
 
     def passes(self, images, number):
-        """The N steps of one batch: yields (loss, {term: value}) of each, to be back-propagated before the
-        next."""
+        """The N steps of one batch: yields each one's (loss, {term: value}), for its backward pass."""
         batch, stage = len(images), self.encoder.stage
         latent, picture = self.start.expand(batch, -1, -1), self.start_image.expand(batch, -1, -1, -1)
         for _ in range(self.c.steps):
             with self._autocast():
                 now = refine_step(self.noisy.encode, self.noisy.synthesize, images, latent, picture)
-                loss, parts = self.losses(now.image.float(), images, latent=now.latent.float(), stage=stage)
+            loss, parts = self.losses(now.image.float(), images, latent=now.latent.float(), stage=stage)
             if number < self.c.gradient_shares:
                 parts = parts | self._shares(now, images, stage)
             yield loss, parts
             latent, picture = now.latent.float(), now.image.float()
 
     def _shares(self, now, images, stage):
-        """Each weighted loss's share of the gradient with respect to the latent, by norm: {"share_TERM":
-        value}."""
+        """Each weighted loss's share, by norm, of the gradient at the latent: {"share_TERM": value}."""
         sizes = {}
         for name, losses in self.apart.items():
             loss, _ = losses(now.image.float(), images, latent=now.latent.float(), stage=stage)
@@ -275,8 +273,7 @@ class EncoderTrainer:
         return {name: size / total for name, size in sizes.items()}
 
     def _criticise(self, images, number):
-        """The latent discriminator's update: mapped normal draws against the first step's codes (see
-        `fakes`)."""
+        """The latent discriminator's update: mapped normal draws against the first step's codes."""
         with torch.no_grad(), self._autocast():
             pair = torch.cat([images, self.start_image.expand(len(images), -1, -1, -1)], 1)
             fake = self.noisy.encode(pair).float()

@@ -49,8 +49,7 @@ class FeatureTraining:
 
 
 class ArcMargin(nn.Module):
-    """ArcFace (Deng et al. 2019, Equation 3): cross-entropy of s cos(angle to each class's centre), the own
-    angle + m."""
+    """ArcFace (Deng et al. 2019, Equation 3): cross-entropy of s cos(angle); m is added to the own angle."""
 
     def __init__(self, dim, classes, scale):
         super().__init__()
@@ -58,8 +57,7 @@ class ArcMargin(nn.Module):
         self.scale = scale
 
     def forward(self, embeddings, classes, margin):
-        """embeddings [B, dim] of unit length, classes [B] -> (loss, share of images whose own centre is
-        nearest)."""
+        """unit embeddings [B, dim], classes [B] -> (loss, share of images whose own centre is nearest)."""
         cosine = embeddings @ F.normalize(self.centres).T
         own = cosine.gather(1, classes[:, None]).clamp(-1 + 1e-6, 1 - 1e-6)
         turned = torch.cos((own.acos() + margin).clamp(max=math.pi))
@@ -97,8 +95,7 @@ def train_features(kind, images, labels, out, *, attributes=(), held_out=None, c
 
 
 def as_spec(attribute):
-    """A plain dict of an attribute's spec: name, kind, low, high (real), classes (category), flips (if
-    known)."""
+    """A plain dict of an attribute: name, kind, low, high (real), classes (category), flips (if known)."""
     if not isinstance(attribute, dict):
         attribute = {n: getattr(attribute, n) for n in ("name", "kind", "low", "high", "classes", "flips")
                      if hasattr(attribute, n)}
@@ -145,8 +142,7 @@ class _Trainer:
         self.calibrator = torch.optim.Adam(weights, lr=0.02) if weights else None
 
     def _tasks(self, kind, size, classes):
-        """All that trains: the model, and the heads that supervise it (a perceptual net borrows those of the
-        others)."""
+        """All that trains: the model and the heads that supervise it (a perceptual net borrows others')."""
         tasks = nn.ModuleDict({"model": self.model})
         if kind != "attributes" and self.identities is not None:
             embed = self.model if kind == "identity" else _over(IdentityNet(size), self.model)
@@ -162,8 +158,7 @@ class _Trainer:
         return parts | ({"calibrator": self.calibrator} if self.calibrator else {})
 
     def result(self):
-        """A copy to ship; a perceptual distance is scaled so that two images of the training set are 0.5
-        apart."""
+        """What to ship; a perceptual distance is scaled so that two training images are 0.5 apart."""
         if self.kind != "perceptual":
             return self.model
         model = halved(self.model).to(self.device)
@@ -218,8 +213,7 @@ class _Trainer:
         return terms | {"loss": total}
 
     def _calibrate(self, number):
-        """Learns the distance's weights alone: the known changes in their known order, by the ratios of
-        distances."""
+        """Learns the distance's weights alone: known changes in known order, by ratios of distances."""
         rows = self.order(number)
         same, other = self._partners(rows, np.random.default_rng([self.c.seed, number]))
         x, same, other = (None if r is None else self._images(r) for r in (rows, same, other))
@@ -238,8 +232,7 @@ class _Trainer:
         return {"calibration": loss.detach(), "in_order": (gaps > 0).float().mean()}
 
     def _partners(self, rows, rng):
-        """For each row another picture of its identity (None if some have no other), and one of another
-        identity."""
+        """For each row another picture of its identity (None if some lack one), and one of another's."""
         groups = self.groups
         if groups is None or len(groups) < 2:
             return None, np.roll(rows, 1)
@@ -260,8 +253,7 @@ def measure(kind, model, images, labels, spec=(), *, device="cpu", pairs=6000, c
     """What a feature network knows of held-out images: a JSON-able dict.
 
     identity: verification AUC over `pairs` pairs, beside that of a colour-only verifier. attributes: r,
-    accuracy, AUC of each. perceptual: mean distance of each known change, share of pairs in order, beside
-    L2's."""
+    accuracy, AUC of each. perceptual: distance of each known change and share in order, beside L2's."""
     model = model.to(device).eval()
     if kind == "attributes":
         read = read_attributes(model, images, device=device)
@@ -281,8 +273,7 @@ def measure(kind, model, images, labels, spec=(), *, device="cpu", pairs=6000, c
 
 
 def _triples(images, identities, count, seed, device):
-    """Images, another picture of each one's identity (None without identities), and one of another
-    identity."""
+    """Images, another picture of each one's identity (None if unknown), and one of another identity."""
     rng, n = np.random.default_rng(seed), len(images)
     rows = rng.permutation(n)[:count]
     same, other = None, np.roll(rows, 1)

@@ -11,9 +11,9 @@ from ..errors import UserError
 from ..files import atomic
 from ..models.stylegan2 import Discriminator, Generator
 from .augment import KINDS, augment
-from .autoencode import ImageToZ, autoencode
 from .inherit import NETWORKS, copy_matching, networks_of
 from .loop import STATE, DataOrder, Loop
+from .warm import regress
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,10 @@ class GeneratorTraining:
     freeze_d: int = 0                   # residual blocks of D frozen, from the image's side
     reuse_fakes: bool = False           # one batch of fakes for both networks: saves a pass of G
     reuse_gradient: bool = False        # ... and D's gradient to them: saves a pass of D
-    reconstruction_images: int = 0      # warm start as an autoencoder on so many images, before total_images
-    reconstruction_weight: float = 0.0  # weight of the autoencoder during adversarial training
-    reconstruction_half: int = 0        # ... halved every so many images; 0: constant
-    reconstruction_every: int = 2       # ... every so many steps
-    lr_encoder: float = 1e-3
+    warm_images: int = 0                # warm start by regression on so many images, before total_images
+    warm_weight: float = 0.0            # weight of the regression during adversarial training
+    warm_half: int = 0                  # ... halved every so many images; 0: constant
+    warm_every: int = 2                 # ... every so many steps
     seed: int = 0
     total_images: int = 1_000_000
     sample_every: int = 20_000
@@ -68,16 +67,17 @@ class GeneratorTraining:
 FREE = ("total_images", "sample_every", "save_every", "log_every")  # may differ when a run is resumed
 
 
-def train_generator(images, out, *, config, device="cpu", init_from=None, perceptual=None, resume=True,
-                    force=False, max_seconds=0.0, headless=False):
+def train_generator(images, out, *, config, device="cpu", init_from=None, codes=None, perceptual=None,
+                    resume=True, force=False, max_seconds=0.0, headless=False):
     """Trains on `images` (uint8 array-like [N, R, R, C]) in the run folder `out`; returns the result.
 
     init_from   a Generator, or a run folder, model folder or file: matching tensors are copied; a larger
                 resolution starts as the small network's image, upsampled
-    perceptual  function (a, b) -> [B] for the warm start's reconstruction
+    codes       [N, m <= z_dim], normal: what each image was drawn from, for the warm start (see `warm`)
+    perceptual  function (a, b) -> [B] for the warm start
     UserError if images do not fit or are fewer than a batch, a loss is not finite, or settings changed.
     """
-    trainer = _Trainer(images, config, torch.device(device), perceptual)
+    trainer = _Trainer(images, config, torch.device(device), codes, perceptual)
     out, batch = Path(out), config.batch
     if init_from is not None and not (resume and (out / STATE).exists()):
         for line in trainer.start_from(init_from):
@@ -120,7 +120,7 @@ class _Facts:
 class _Trainer:
     """The networks, their optimisers, and one step of training."""
 
-    def __init__(self, images, config, device, perceptual):
+    def __init__(self, images, config, device, codes=None, perceptual=None):
         c, self.c, self.device, self.perceptual = config, config, device, perceptual
         wanted = (c.resolution, c.resolution, c.image_channels)
         if tuple(images.shape[1:]) != wanted or images.dtype != np.uint8:
@@ -130,6 +130,11 @@ class _Trainer:
         if unknown or c.amp not in ("", "bf16"):
             raise UserError(f"augment takes {', '.join(KINDS)} and amp takes '' or 'bf16', "
                             f"not {unknown or c.amp!r}")
+        warm = c.warm_images or c.warm_weight
+        if warm and (codes is None or len(codes) != len(images) or codes.shape[1] > c.z_dim):
+            raise UserError(f"a warm start needs codes [{len(images)}, at most {c.z_dim}], one row an image, not "
+                            f"{None if codes is None else list(codes.shape)}; set warm_images and warm_weight to 0")
+        self.codes = torch.as_tensor(codes, dtype=torch.float32, device=device) if warm else None
         self.order, self.images = DataOrder(len(images), c.batch, c.seed), images
         if device.type == "cuda" and images.size < torch.cuda.mem_get_info(device)[0] // 3:
             self.images = torch.from_numpy(np.ascontiguousarray(images)).to(device)
@@ -139,11 +144,9 @@ class _Trainer:
                                channels=c.channels, image_channels=c.image_channels)
             self.d = Discriminator(c.resolution, channels=c.d_channels or c.channels,
                                    image_channels=c.image_channels)
-            warm = c.reconstruction_images or c.reconstruction_weight
-            self.e = ImageToZ(c.resolution, c.z_dim, c.image_channels) if warm else None
             self.sample_z = torch.randn(64, c.z_dim).to(device)
         self.layout = torch.channels_last if device.type == "cuda" else torch.contiguous_format
-        for network in filter(None, (self.g, self.d, self.e)):
+        for network in (self.g, self.d):
             network.to(device, memory_format=self.layout)
         self.ema = copy.deepcopy(self.g).requires_grad_(False)
         blocks = self.d.blocks
@@ -154,8 +157,7 @@ class _Trainer:
         self.lazy_g = c.pl_every / (c.pl_every + 1) if c.path_length else 1.0
         self.lazy_d = c.r1_every / (c.r1_every + 1) if c.r1 else 1.0
         self.opt_g, self.opt_d = self._adam(self.g, self.lazy_g), self._adam(self.d, self.lazy_d)
-        self.opt_e = torch.optim.Adam(self.e.parameters(), betas=(0.9, 0.99)) if warm else None
-        self.warm_steps, self.facts = -(-c.reconstruction_images // c.batch), _Facts(c.augment_p)
+        self.warm_steps, self.facts = -(-c.warm_images // c.batch), _Facts(c.augment_p)
 
     def _adam(self, module, lazy):
         """`lazy` keeps Adam's time constants although regularisation steps come between (Section 3.1)."""
@@ -168,15 +170,13 @@ class _Trainer:
     def set_rates(self):
         """The learning rates of the settings, also after a state with others was loaded."""
         c = self.c
-        for optimizer, rate in ((self.opt_g, c.lr_g * self.lazy_g), (self.opt_d, c.lr_d * self.lazy_d),
-                                (self.opt_e, c.lr_encoder)):
-            for group in optimizer.param_groups if optimizer else ():
+        for optimizer, rate in ((self.opt_g, c.lr_g * self.lazy_g), (self.opt_d, c.lr_d * self.lazy_d)):
+            for group in optimizer.param_groups:
                 group["lr"] = rate * group.get("share", 1.0)
 
     def parts(self):
-        parts = {"generator": self.g, "ema": self.ema, "discriminator": self.d, "optimizer_g": self.opt_g,
-                 "optimizer_d": self.opt_d, "facts": self.facts}
-        return parts | ({"encoder": self.e, "optimizer_e": self.opt_e} if self.e is not None else {})
+        return {"generator": self.g, "ema": self.ema, "discriminator": self.d, "optimizer_g": self.opt_g,
+                "optimizer_d": self.opt_d, "facts": self.facts}
 
     def _batch(self, step):
         rows = self.order(step)
@@ -185,7 +185,7 @@ class _Trainer:
         else:
             x = torch.from_numpy(np.stack([self.images[row] for row in rows])).to(self.device)
         x = x.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
-        if self.c.flip:
+        if self.c.flip and self.codes is None:
             x = torch.where(torch.rand(len(x), 1, 1, 1, device=x.device) < 0.5, x.flip(3), x)
         return x.contiguous(memory_format=self.layout)
 
@@ -213,11 +213,10 @@ class _Trainer:
             p.requires_grad_(not discriminator and id(p) not in self.frozen)
 
     def step(self, number):
-        """One iteration: {term: value}. Warm steps train the autoencoder only."""
         images = self._batch(number)
         if number < self.warm_steps:
             self.opt_g.zero_grad(set_to_none=True)
-            terms = self._warm(images, 1.0)
+            terms = self._warm(images, number, 1.0)
         else:
             terms = self._adversarial(images, number)
         self._average(number)
@@ -245,11 +244,11 @@ class _Trainer:
             fakes = fakes if c.reuse_fakes else self._fakes()
             terms["g"] = F.softplus(-self._judge(fakes)).mean()
             terms["g"].backward()
-        weight = c.reconstruction_weight if number % c.reconstruction_every == 0 else 0.0
-        if c.reconstruction_half:
-            weight *= 0.5 ** (number * c.batch / c.reconstruction_half)
+        weight = c.warm_weight if number % c.warm_every == 0 else 0.0
+        if c.warm_half:
+            weight *= 0.5 ** (number * c.batch / c.warm_half)
         if weight > 1e-3:
-            terms |= self._warm(images, weight)
+            terms |= self._warm(images, number + self.warm_steps, weight)
         else:
             self.opt_g.step()
         if c.path_length and number % c.pl_every == 0:
@@ -267,15 +266,14 @@ class _Trainer:
         loss.backward()
         optimizer.step()
 
-    def _warm(self, images, weight):
-        """Adds the autoencoder's gradient to what the generator holds, and steps both."""
-        self.opt_e.zero_grad(set_to_none=True)
+    def _warm(self, images, number, weight):
+        """Adds the regression's gradient to what the generator holds, and steps."""
+        codes = self.codes[torch.from_numpy(self.order(number)).to(self.device)]
         with self._amp():
-            terms = autoencode(self.e, self.g, images, perceptual=self.perceptual)
-        (weight * sum(terms.values())).backward()
+            loss = regress(self.g, codes, images, self.perceptual)
+        (weight * loss).backward()
         self.opt_g.step()
-        self.opt_e.step()
-        return terms
+        return {"regression": loss}
 
     def _r1(self, images):
         """Mescheder et al. 2018, lazily: gamma / 2 |grad_x D(x)|^2 on real images; no autocast."""

@@ -1,13 +1,11 @@
-"""e4e's training on latents (Tov et al. 2021, Section 5): the discriminator's own steps, and the progressive
-schedule."""
+"""e4e's training on latents (Tov et al. 2021, Section 5): the discriminator's steps, progressive stages."""
 import torch
 
 from ..losses import LatentDiscriminator, LatentPool, discriminator_loss, r1
 
 
 class LatentCritic:
-    """The latent discriminator with its Adam and its pools of real and false codes; saved and restored as one
-    part.
+    """The latent discriminator with its Adam and its pools of codes; saved and restored as one part.
 
     Published: pools of 50, learning rate 2e-5, R1 of weight 10 in a step of its own every 16 iterations."""
 
@@ -18,8 +16,7 @@ class LatentCritic:
         self.penalty, self.every = penalty, every
 
     def step(self, real, fake, number):
-        """One update on mapped codes [B, d] and false ones [B, k, d], neither with a gradient -> {term:
-        value}."""
+        """One update on mapped codes [B, d] and false ones [B, k, d], without gradients -> {term: value}."""
         self.net.requires_grad_(True)
         real, fake = self.real.add(real), self.fake.add(fake)
         loss = discriminator_loss(self.net, real, fake)
@@ -50,11 +47,9 @@ class LatentCritic:
 
 
 def stage_at(number, start, every, n_styles):
-    """Active offsets in iteration `number`: 0 before `start`, then one more every `every`, up to n_styles -
-    1.
+    """Active offsets in an iteration: 0 before `start`, then one more every `every`, to n_styles - 1.
 
-    Published: 20,000 and 2,000, so that the last of 18 styles joins at 52,000 (of 16: 48,000; of 14:
-    44,000)."""
+    Published: 20,000 and 2,000: the last of 18 styles joins at 52,000 (of 16: 48,000; of 14: 44,000)."""
     if number < start:
         return 0
     return min(n_styles - 1, 1 + (number - start) // max(every, 1))
@@ -62,8 +57,7 @@ def stage_at(number, start, every, n_styles):
 
 @torch.no_grad()
 def silence(encoder, stage):
-    """Zeroes the offsets of a progressive encoder that are not active yet, so that it works without knowing
-    its stage."""
+    """Zeroes the offsets that are not active yet, so that the encoder works without knowing its stage."""
     for start, heads in zip(encoder.starts, encoder.heads, strict=True):
         rows = max(0, min(stage + 1 - start, heads.count)) * encoder.w_dim
         heads.linear_weight[rows:].zero_()

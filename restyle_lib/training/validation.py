@@ -1,5 +1,4 @@
-"""Looking at an encoder while it trains: errors of every step on fixed held-out images, and a film strip of
-some."""
+"""Looking at an encoder while it trains: errors of every step on held-out images, and a film strip."""
 import json
 
 import numpy as np
@@ -13,8 +12,7 @@ STRIP = 8       # images in a film strip
 
 
 class Validation:
-    """Held-out images [n, H, W, C] (uint8) with masks {region: [n, H, W]} or None; writes validation.jsonl in
-    `folder`.
+    """Held-out uint8 images [n, H, W, C] and masks {region: [n, H, W]}; writes folder/validation.jsonl.
 
     Its rows and the best loss so far are part of a run's state."""
 
@@ -33,8 +31,7 @@ class Validation:
 
     @torch.no_grad()
     def __call__(self, step):
-        """Adds a row: {"step", "l2": [T+1], "loss" of the last step, "regions": {name: [T+1]}}; -> is it the
-        best?"""
+        """Adds a row {"step", "l2" [T+1], "loss" (last step), "regions" {name: [T+1]}} -> is it the best?"""
         errors, regions, losses = [], {name: [] for name in self.masks}, []
         for first in range(0, len(self.images), self.size):
             images, trajectory = self._invert(first, step, self.size)

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
@@ -131,10 +132,10 @@ def training(device, batch):
 
     def step(penalty):
         images = generator(generator.mapping(z), noise="random")
-        torch.nn.functional.softplus(-critic(images)).mean().backward()
-        x = torch.cat([images.detach(), real]).requires_grad_(penalty)
+        F.softplus(-critic(images)).mean().backward()
+        x = real.clone().requires_grad_(penalty)
         logits = critic(x)
-        loss = torch.nn.functional.softplus(logits[:batch]).mean()
+        loss = (F.softplus(critic(images.detach())) + F.softplus(-logits)).mean()
         if penalty:
             loss = loss + torch.autograd.grad(logits.sum(), x, create_graph=True)[0].square().sum()
         loss.backward()

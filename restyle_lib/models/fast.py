@@ -1,8 +1,8 @@
 """Synthesis without gradients on a CPU: the large blocks run one image and one strip of rows at a time.
 
 Three things make it quick. Style, demodulation and gain are folded into the weights: nothing scales a large
-activation. Noise, bias and activation work in place. A strip stays in the processor's cache and its memory is
-reused, where whole activations of a 1024 px generator (134 MB each) would touch fresh pages in every layer.
+activation. Noise, bias and activation work in place. The memory of a strip is reused, where every whole
+activation of a 1024 px generator (134 MB) would be fetched anew from the system, as slowly as a blur.
 """
 import torch
 import torch.nn.functional as F
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from .layers import GAIN, SLOPE, filter_kernel, upsample
 
 SMALLEST_SIDE = 128       # blocks of at least this size run in strips
-STRIP_FLOATS = 2**20      # about 4 MB of activations a strip
+STRIP_FLOATS = 2**22      # 16 MB an activation: allocators reuse blocks up to 32 MB; larger overlap less
 
 
 def applies(x, side):

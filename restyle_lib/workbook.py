@@ -1,4 +1,4 @@
-"""Listing, checking and executing the notebooks. Only `run` and `prepare` import papermill, nothing torch."""
+"""Listing, checking and executing the notebooks. Only `run` and `prepare` import papermill."""
 import ast
 import contextlib
 import io
@@ -105,6 +105,10 @@ def run(names, arguments=(), profile=None, run="", say=print, bar=False):
     from . import html, report
 
     given = check(names, arguments, profile)
+    for values in given.values():
+        wanted, device = values.get("profile", "smoke"), values.get("device", "auto")
+        if wanted in ("gpu", "paper") or device not in ("auto", "cpu"):
+            runs.choose_device(device, wanted)
     asked = shlex.join(["run", *(["all"] if names == notebooks() else names), *arguments])
     asked = f"python -m restyle_lib {asked}{f' --profile {profile}' if profile else ''}"
     target = runs.new_run(next(iter(given.values())).get("profile", "smoke"), run or _named(given))
@@ -151,7 +155,7 @@ def _execute(name, values, place, bar):
         with _environment(settings):
             papermill.execute_notebook(folder() / f"{name}.ipynb", copy, kernel_name="python3", cwd=folder(),
                                        parameters={**values, "run": place.parent.name}, progress_bar=bar,
-                                       extra_arguments=["--log-level=40"])
+                                       start_timeout=300, extra_arguments=["--log-level=40"])
     except papermill.PapermillExecutionError as error:
         what = error.evalue if error.ename == "UserError" else f"{error.ename}: {error.evalue}"
         return f"{name} failed{_under(copy)}: {what}; the copy with the error is {copy}"

@@ -79,7 +79,7 @@ def test_its_parameters_are_seen_by_papermill_and_by_us(name):
     )
     assert all(p.default == 0 for p in ours if p.name in sizes)
     call = re.search(
-        r"run = workbook\.start\((.+?)\)", "".join(c["source"] for c in cells(name, "code")), re.S
+        r"run = (?:rl\.)?workbook\.start\((.+?)\)", "".join(c["source"] for c in cells(name, "code")), re.S
     )[1]
     assert f'"{name}"' in call and all(f"{p}={p}" in call for p in [*FIVE, *sizes])
 

@@ -7,8 +7,6 @@ import pytest
 
 from restyle_lib import runs, workbook
 
-OTHER = {"seed": 3}
-
 
 @pytest.fixture
 def outputs(tmp_path, monkeypatch):
@@ -50,6 +48,7 @@ def test_plain_papermill_makes_its_own_run_folder(outputs, tmp_path):
         workbook.folder() / f"{name}.ipynb",
         tmp_path / "out.ipynb",
         progress_bar=False,
+        start_timeout=300,
         parameters={"seed": 3, "images": 3},
     )
     check(outputs / "001-smoke" / name, tmp_path / "out.ipynb")

@@ -111,9 +111,12 @@ def test_a_notebook_says_what_it_is_and_takes(books):
         ("profile=quik", "did you mean 'quick'"),
         ("device=gpu", "accepted: auto"),
         ("domain=nowhere", "accepted: avatars"),
+        ("profile=gpu", "expects a GPU"),
+        ("device=cuda", "no CUDA device"),
     ],
 )
-def test_wrong_parameters_are_refused_before_anything_runs(books, argument, told, tmp_path):
+def test_wrong_parameters_are_refused_before_anything_runs(books, argument, told, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(UserError, match=told):
         workbook.run(["00_good"], [argument])
     assert not (tmp_path / "outputs").exists()
@@ -169,7 +172,7 @@ def test_a_run_goes_on_after_a_failure_and_leaves_pages(books, tmp_path):
         == """python -m restyle_lib run 10_bad 00_good seed=3 rate=1 'words=["b"]' quick=true"""
     )
     page = (target / "00_good" / "notebook.html").read_text()
-    assert "seed 3 rate 1.0 [&#39;b&#39;] True 001-smoke" in page and "interactive 0" in page
+    assert "seed 3 rate 1.0 ['b'] True 001-smoke" in page and "interactive 0" in page
     assert 'alt="\\Delta_t = E(x, \\hat{y}_t)"' in page and "<code>$HOME</code>" in page
     index = (target / "index.html").read_text()
     assert "Title of 00_good" in index and "no such thing" in index

@@ -90,7 +90,6 @@ def train_generator(images, out, *, config, device="cpu", init_from=None, codes=
                 hooks=[(sample_every, lambda step: trainer.sample(out / "samples", step))],
                 on_save=lambda step: trainer.export(out / "generator", step), title="generator",
                 resume=resume, force=force, headless=headless, max_seconds=max_seconds)
-    trainer.set_rates()
     loop.run(trainer.step)
     return out / "generator"
 
@@ -161,18 +160,22 @@ class _Trainer:
 
     def _adam(self, module, lazy):
         """`lazy` keeps Adam's time constants although regularisation steps come between (Section 3.1)."""
-        free = [(name, p) for name, p in module.named_parameters() if id(p) not in self.frozen]
-        groups = [{"params": [p for name, p in free if ("noise_strength" in name) == noise],
-                   "share": self.c.noise_rate if noise else 1.0} for noise in (False, True)]
-        groups = [group for group in groups if group["params"]]
-        return torch.optim.Adam(groups, betas=(0.0, 0.99**lazy), fused=self.device.type in ("cpu", "cuda"))
+        groups = {}
+        for name, parameter in module.named_parameters():
+            if id(parameter) not in self.frozen:
+                kind = next((kind for kind in ("mapping", "noise_strength") if kind in name), "other")
+                groups.setdefault(kind, {"params": [], "kind": kind})["params"].append(parameter)
+        return torch.optim.Adam(groups.values(), betas=(0.0, 0.99**lazy), fused=self.device.type in ("cpu", "cuda"))
 
-    def set_rates(self):
-        """The learning rates of the settings, also after a state with others was loaded."""
+    def set_rates(self, warm):
+        """The learning rates of the settings, also after a state with others was loaded. The regression wants momentum
+        and a mapping network that learns at the full rate (its layers hold a hundredfold of their weights)."""
         c = self.c
-        for optimizer, rate in ((self.opt_g, c.lr_g * self.lazy_g), (self.opt_d, c.lr_d * self.lazy_d)):
+        shares = {"mapping": 100.0 if warm else 1.0, "noise_strength": c.noise_rate, "other": 1.0}
+        for optimizer, rate, lazy in ((self.opt_g, c.lr_g, self.lazy_g), (self.opt_d, c.lr_d, self.lazy_d)):
             for group in optimizer.param_groups:
-                group["lr"] = rate * group.get("share", 1.0)
+                group["lr"] = rate * lazy * shares[group["kind"]]
+                group["betas"] = (0.9 if warm else 0.0, 0.99**lazy)
 
     def parts(self):
         return {"generator": self.g, "ema": self.ema, "discriminator": self.d, "optimizer_g": self.opt_g,
@@ -214,6 +217,7 @@ class _Trainer:
 
     def step(self, number):
         images = self._batch(number)
+        self.set_rates(warm=number < self.warm_steps)
         if number < self.warm_steps:
             self.opt_g.zero_grad(set_to_none=True)
             terms = self._warm(images, number, 1.0)

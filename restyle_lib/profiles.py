@@ -10,16 +10,16 @@ PROFILES = {
     "paper": "published sizes, data and schedules, hours",
 }
 
-# notebook, size                                 smoke  quick    gpu  paper  what it counts
+# notebook, size                              smoke quick   gpu  paper  what it counts
 SIZES = (
-    ("00_start_here", "images",                       2,     4,     6,     6, "held-out images that are inverted"),
-    ("00_start_here", "steps",                        2,     5,     5,     5, "refinement steps"),
-    ("02_generator_and_average_style", "samples",     8,    32,    64,    64, "seeds that are drawn"),
-    ("02_generator_and_average_style", "draws",     400,  4000, 20000, 20000, "mapped draws behind the means"),
-    ("02_generator_and_average_style", "images",     16,   200,   500,  1000, "held-out images to compare guesses on"),
-    ("03_refining_one_image", "images",               4,    48,   500,  1000, "held-out images behind the curves"),
-    ("03_refining_one_image", "samples",              4,    32,   256,   256, "samples whose latent is known"),
-    ("03_refining_one_image", "steps",               10,    10,    10,    10, "refinement steps"),
+    ("00_start_here", "images",                   2,    4,     6,     6, "held-out images that are inverted"),
+    ("00_start_here", "steps",                    2,    5,     5,     5, "refinement steps"),
+    ("02_generator_and_average_style", "samples",   8,   32,    64,    64, "seeds that are drawn"),
+    ("02_generator_and_average_style", "draws", 400, 4000, 20000, 20000, "mapped draws behind the means"),
+    ("02_generator_and_average_style", "images",  16,  200,   500,  1000, "held-out images to compare on"),
+    ("03_refining_one_image", "images",           4,   48,   500,  1000, "held-out images behind the curves"),
+    ("03_refining_one_image", "samples",          4,   32,   256,   256, "samples whose latent is known"),
+    ("03_refining_one_image", "steps",           10,   10,    10,    10, "refinement steps"),
 )
 
 # Seconds that a notebook takes, measured on two cores (smoke, quick) and one H200 (gpu); None: not measured.

@@ -1,5 +1,4 @@
-"""Is a generator, is an encoder good enough to ship? Histograms read from samples, KID, and gates on
-inversions.
+"""Is a generator, is an encoder good enough to ship? Histograms by a reader, KID, gates on inversions.
 
 Whole-image L2 does not see faces: a blur of the input without eyes or mouth scores well. So inversions are
 judged by regions and by an attribute reader, and the blur must fail the same gates."""
@@ -16,8 +15,7 @@ from .training.distortions import coarse
 
 @dataclass(frozen=True)
 class Gates:
-    """Bounds on inversions of held-out images; attributes: {name: (score, least value)}. Others may be passed
-    in."""
+    """Bounds on inversions of held-out images; attributes: {name: (score, least value)}."""
     falling: int = 3                    # mean L2 falls at each of these first steps ...
     rise: float = 0.01                  # ... and never rises again above the lowest by more than this share
     regions: tuple = ("eyes", "mouth")
@@ -27,8 +25,7 @@ class Gates:
 
 
 def with_truth(domain, split="test", count=500):
-    """Held-out images of a domain and what is known of them: (uint8 [N, H, W, C], {attribute: [N]}, {region:
-    masks}).
+    """Held-out images of a domain and their truth: uint8 [N, H, W, C], {attribute: [N]}, {region: masks}.
 
     Attributes and masks are empty where the dataset has none."""
     from . import data
@@ -56,8 +53,7 @@ def draw(generator, count, *, domain=None, psi=1.0, seed=0, batch=50):
 def histograms(reader, first, second, bins=16):
     """What a reader finds in two sets of images: {name: {"edges" or "classes", "first", "second", "apart"}}.
 
-    first, second: shares of each bin or class; apart: half their absolute difference, 0 (alike) to 1
-    (disjoint)."""
+    first, second: shares of each bin or class; apart: half their difference, 0 (alike) to 1 (disjoint)."""
     read, result = [read_attributes(reader, images) for images in (first, second)], {}
     for attribute in reader.attributes:
         name, values = attribute["name"], [r[attribute["name"]] for r in read]
@@ -82,8 +78,7 @@ def histograms(reader, first, second, bins=16):
 
 
 def audit_generator(generator, renders, reader, network, *, domain=None, samples=2000, psi=1.0, seed=0):
-    """Samples beside training images `renders`: uint8 [N, H, W, C] at the domain's encoder size, N = 2 x
-    samples.
+    """Samples beside training images: uint8 [N, H, W, C] at the domain's encoder size, N = 2 x samples.
 
     -> {"samples", "renders", "psi", "seed", "histograms" (first: renders, second: samples), "kid",
     "kid_of_renders"}: KID in the features of `network`, samples against renders and half of the renders
@@ -138,8 +133,7 @@ def _falls(gates, errors):
 
 
 def _gates(gates, inside, error, agreement):
-    """Gates on the error inside the regions (None: no masks), as a share of the start's, and on what a reader
-    finds."""
+    """Gates on the error inside the regions (None: no masks) and on what a reader finds."""
     result = {}
     if error is not None:
         share = error / inside[0]

@@ -20,8 +20,7 @@ def batches(images, size=64, device="cpu"):
 
 
 def to_floats(images, device="cpu"):
-    """uint8 arrays [B, H, W, C] -> float32 [B, C, H, W] in [-1, 1] on the device; tensors are only moved
-    there."""
+    """uint8 arrays [B, H, W, C] -> float32 [B, C, H, W] in [-1, 1] on the device; tensors only move."""
     return (images if torch.is_tensor(images) else to_tensor(images)).to(device)
 
 
@@ -71,8 +70,7 @@ def _filter(x, kernel):
 def ms_ssim(a, b):
     """Multi-scale structural similarity per image (Wang et al. 2003): [B, C, H, W] twice -> [B], at most 1.
 
-    Five scales when the shorter side allows (the last needs 11 pixels), below that fewer, weights
-    renormalised."""
+    Five scales if the shorter side allows (the last needs 11 pixels), else fewer, weights renormalised."""
     _same(a, b)
     short = min(a.shape[-2:])
     if short < 11:
@@ -109,11 +107,9 @@ def identity(network, a, b):
 
 @torch.no_grad()
 def features(network, images, batch=64, device="cpu"):
-    """Features [N, d] float32 of any network: tensors are flattened, lists of maps averaged over space and
-    joined.
+    """Features [N, d] of any network: tensors are flattened, lists of maps averaged over space and joined.
 
-    images: uint8 [N, H, W, C] or float [N, C, H, W]; a dict (an attribute reader's output) joins its
-    values."""
+    images: uint8 [N, H, W, C] or float [N, C, H, W]; a dict (an attribute reader's) joins its values."""
     rows = []
     for part in batches(images, batch, device):
         value = network(part)
@@ -125,12 +121,10 @@ def features(network, images, batch=64, device="cpu"):
 
 
 def kid(a, b, *, subset=1000, subsets=20, seed=0):
-    """Kernel inception distance (Binkowski et al. 2018) in the features given: (mean, deviation) over
-    subsets.
+    """Kernel inception distance (Binkowski et al. 2018) of features: (mean, deviation) over subsets.
 
     a, b: [n, d] and [m, d] features of any network. Unbiased squared MMD with the kernel (x.y / d + 1)^3:
-    equal distributions give zero on average, a single value may be negative. One subset of all if `subset` >=
-    n = m."""
+    equal distributions give zero on average. One subset of everything if `subset` >= n = m."""
     a, b = torch.as_tensor(np.asarray(a)).double(), torch.as_tensor(np.asarray(b)).double()
     if min(len(a), len(b)) < 2 or a.shape[1] != b.shape[1]:
         raise UserError("KID needs two or more feature rows of one width, got "
@@ -151,8 +145,7 @@ def kid(a, b, *, subset=1000, subsets=20, seed=0):
 def verification_pairs(identities, count=6000, seed=0):
     """Half genuine, half impostor pairs: identities [n] -> first, second, same (bool), each [count].
 
-    Genuine pairs are two images of one identity; identities with two or more images are drawn equally
-    often."""
+    Genuine pairs are two images of one identity; identities with two or more are drawn equally often."""
     rng = np.random.Generator(np.random.Philox(seed))
     _, group, counts = np.unique(np.asarray(identities), return_inverse=True, return_counts=True)
     groups = np.split(np.argsort(group, kind="stable"), np.cumsum(counts)[:-1])
@@ -169,8 +162,7 @@ def verification_pairs(identities, count=6000, seed=0):
 
 
 def verification_auc(embeddings, identities, *, count=6000, seed=0, similarity=None):
-    """AUC of telling same from other identity over `count` pairs of embeddings [n, d]; by their cosine if not
-    told."""
+    """AUC of telling same from other identity over `count` pairs of embeddings [n, d], by their cosine."""
     embeddings = np.asarray(embeddings, dtype=np.float64)
     first, second, same = verification_pairs(identities, count, seed)
     if similarity is None:
@@ -182,8 +174,7 @@ def verification_auc(embeddings, identities, *, count=6000, seed=0, similarity=N
 
 
 def mean_colours(images):
-    """What a colour-only verifier sees: the mean colours of the whole image and of its middle half, [N,
-    2C]."""
+    """What a colour-only verifier sees: mean colours of the whole image and its middle half, [N, 2C]."""
     rows = []
     for part in batches(images, 256):
         height, width = part.shape[-2:]

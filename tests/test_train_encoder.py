@@ -123,15 +123,16 @@ def test_one_step_is_the_single_pass(scheme):
 
 
 FULL = dataclasses.replace(TINY, progressive=True, progressive_start=2, progressive_every=1, adversarial=0.1,
-                           delta_norm=2e-4, noise="random", batch_norm="train", flip=True, cooldown=0.5,
+                           delta_norm=2e-4, noise="random", batch_norm="train", cooldown=0.5,
                            gradient_shares=1, iterations=5)
 
 
 def test_resumed_equals_uninterrupted(tmp_path):
-    train(tmp_path / "whole", FULL)
-    train(tmp_path / "parts", FULL, max_seconds=1e-6)
+    domain = dataclasses.replace(DOMAIN, flip=True)
+    train(tmp_path / "whole", FULL, domain=domain)
+    train(tmp_path / "parts", FULL, domain=domain, max_seconds=1e-6)
     assert json.loads((tmp_path / "parts/log.jsonl").read_text().splitlines()[-1])["step"] == 1
-    train(tmp_path / "parts", FULL)
+    train(tmp_path / "parts", FULL, domain=domain)
     whole, parts = tensors(tmp_path / "whole/last"), tensors(tmp_path / "parts/last")
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
     validations = [(tmp_path / run / "validation.jsonl").read_text() for run in ("whole", "parts")]
@@ -251,6 +252,15 @@ def test_grey_images_of_a_cropped_domain(tmp_path):
     domain = dataclasses.replace(DOMAIN, channels=1, crop=(2, 14, 0, 16), encoder_size=(12, 16))
     last = train(tmp_path, dataclasses.replace(TINY, iterations=1), domain=domain)
     assert load_model(last)[0].in_channels == 2
+
+
+def test_mixed_precision_is_near_full_precision():
+    losses = {}
+    for amp in ("", "bf16"):
+        t = trainer(dataclasses.replace(TINY, amp=amp))
+        losses[amp] = float(t.step(0)["loss"])
+        assert all(p.dtype == torch.float32 for p in t.encoder.parameters())
+    assert losses["bf16"] == pytest.approx(losses[""], rel=0.05) and losses["bf16"] != losses[""]
 
 
 def test_the_rate_cools_down():

@@ -18,6 +18,7 @@ SPEC = [{"name": "place", "kind": "real", "low": -1, "high": 1, "flips": True},
         {"name": "shape", "kind": "category", "classes": ["bar", "box", "line"], "flips": False}]
 SMALL = {"channels": [8, 8, 16, 16]}
 TINY = FeatureTraining(images=96, batch=16, augment=0.5, network=SMALL, save_every=32, log_every=16)
+PERCEPTUAL = dataclasses.replace(TINY, calibration=2, network={"channels": [8, 8, 16, 16, 16]})
 
 
 def world(count, seed=0):
@@ -51,8 +52,7 @@ def test_arc_margin_without_a_margin_is_a_scaled_softmax():
 
 @pytest.mark.parametrize("kind", ["identity", "attributes", "perceptual"])
 def test_every_kind_ships_with_what_was_measured(tmp_path, kind):
-    config = TINY if kind != "perceptual" else dataclasses.replace(TINY, calibration=3,
-                                                                   network={"channels": [8, 8, 16, 16, 128]})
+    config = TINY if kind != "perceptual" else PERCEPTUAL
     held_out = world(40, seed=9)
     folder = train(kind, tmp_path, config, held_out=held_out)
     model, stored = load_model(folder, kind)
@@ -71,7 +71,7 @@ def test_every_kind_ships_with_what_was_measured(tmp_path, kind):
 
 
 def test_the_reader_learns(tmp_path):
-    config = dataclasses.replace(TINY, images=3200, lr=5e-3, augment=0.2)
+    config = dataclasses.replace(TINY, images=2400, lr=5e-3, augment=0.2)
     held_out = world(64, seed=9)
     folder = train("attributes", tmp_path, config, count=256, held_out=held_out)
     facts = load_model(folder)[1]["facts"]["held_out"]["attributes"]
@@ -87,8 +87,7 @@ def test_the_identity_net_learns(tmp_path):
 
 @pytest.mark.parametrize("kind", ["identity", "attributes", "perceptual"])
 def test_resumed_equals_uninterrupted(tmp_path, kind):
-    config = TINY if kind != "perceptual" else dataclasses.replace(TINY, calibration=2,
-                                                                   network={"channels": [8, 8, 16, 16, 128]})
+    config = TINY if kind != "perceptual" else PERCEPTUAL
     whole = load_model(train(kind, tmp_path / "whole", config))[0].state_dict()
     train(kind, tmp_path / "parts", config, max_seconds=1e-6)
     assert not (tmp_path / "parts" / kind).exists()

@@ -19,7 +19,9 @@ def generator(domain, out, pairs=(), *, size="embedded", count=None, init_from=N
     images = data.images(dataset, "train", domain.crop_size, count=count, fit=domain.fit)
     if domain.crop_size != (domain.resolution, domain.resolution):
         images = data.square(images[:], domain)
-    return train_generator(images, out, config=config, device=device, init_from=init_from, **how)
+    source = dataset.split("train")
+    codes = source.codes(np.arange(len(images))) if config.warm_images and hasattr(source, "codes") else None
+    return train_generator(images, out, config=config, device=device, init_from=init_from, codes=codes, **how)
 
 
 def features(kind, domain, out, pairs=(), *, count=None, device="auto", **how):

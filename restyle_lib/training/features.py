@@ -35,7 +35,8 @@ class FeatureTraining:
     flip: bool = True                    # mirror half of the images, if the attributes say what changes sign
     scale: float = 24.0                  # ArcFace: s
     margin: float = 0.3                  # ArcFace: m in radians, reached after 30 % of the steps
-    identity_weight: float = 0.3         # perceptual: the identity task's weight beside the attributes'
+    second: float = 0.3                  # weight of the other task: attributes beside identities (encoders
+                                         # start from that trunk), identities beside a perceptual net's
     calibration: int = 120               # perceptual: last steps, which learn the distance's weights alone
     network: dict = field(default_factory=dict)      # further arguments of the network
     amp: str = ""                        # "bf16": mixed precision
@@ -111,13 +112,13 @@ class _Trainer:
         if c.amp not in ("", "bf16"):
             raise UserError(f"amp is '' or 'bf16', not {c.amp!r}")
         self.order = DataOrder(len(images), c.batch, c.seed)
-        missing = [a["name"] for a in spec if a["name"] not in labels] if kind != "identity" else []
+        missing = [a["name"] for a in spec if a["name"] not in labels]
         missing += ["identity"] if kind == "identity" and "identity" not in labels else []
         if missing or kind != "identity" and not (spec or kind == "perceptual" and "identity" in labels):
             raise UserError(f"training '{kind}' needs labels for {', '.join(missing) or 'some attributes'}; "
                             f"there are: {', '.join(labels) or 'none'}")
         self.targets = {a["name"]: torch.tensor(np.asarray(labels[a["name"]], dtype=np.float32))
-                        for a in (spec if kind != "identity" else ())}
+                        for a in spec}
         self.identities, self.groups, count = None, None, 0
         if "identity" in labels:
             _, group, counts = np.unique(labels["identity"], return_inverse=True, return_counts=True)
@@ -132,7 +133,7 @@ class _Trainer:
                 self.model = KINDS[kind](input_size=size, **c.network)
             self.tasks = self._tasks(kind, size, count)
         self.tasks.to(self.device, memory_format=torch.channels_last)
-        self.flip = c.flip and (kind == "identity" or all("flips" in a for a in spec))
+        self.flip = c.flip and all("flips" in a for a in spec)
         self.steps = -(-c.images // c.batch)
         self.total = self.steps + (c.calibration if kind == "perceptual" else 0)
         weights = list(self.model.weights) if kind == "perceptual" else []
@@ -142,15 +143,17 @@ class _Trainer:
         self.calibrator = torch.optim.Adam(weights, lr=0.02) if weights else None
 
     def _tasks(self, kind, size, classes):
-        """All that trains: the model and the heads that supervise it (a perceptual net borrows others')."""
+        """All that trains: the model and the heads that supervise it, further ones on its trunk."""
         tasks = nn.ModuleDict({"model": self.model})
+        trunk = self.model if kind == "perceptual" else self.model.backbone
+        thin = dict(input_size=size, channels=(4, 4, 4, trunk.channels[-1]))       # its own trunk is replaced
         if kind != "attributes" and self.identities is not None:
-            embed = self.model if kind == "identity" else _over(IdentityNet(size), self.model)
+            embed = self.model if kind == "identity" else _over(IdentityNet(**thin), trunk)
             tasks["identity"], tasks["margin"] = embed, ArcMargin(embed.config["dim"], classes, self.c.scale)
         if kind == "attributes":
             tasks["reader"] = self.model
-        elif kind == "perceptual" and self.spec:
-            tasks["reader"] = _over(AttributeReader(self.spec, size), self.model)
+        elif self.spec:
+            tasks["reader"] = _over(AttributeReader(self.spec, **thin), trunk)
         return tasks
 
     def parts(self):
@@ -203,13 +206,12 @@ class _Trainer:
         terms, total = {}, 0.0
         if "reader" in self.tasks:
             terms["attributes"], _ = self.tasks["reader"].loss(x, targets)
-            total = total + terms["attributes"]
+            total = total + terms["attributes"] * (self.c.second if self.kind == "identity" else 1.0)
         if "identity" in self.tasks:
             margin = self.c.margin * min(1.0, number / (0.3 * self.steps))
-            embeddings = self.tasks["identity"](x).float()
-            who = self.identities[rows].to(self.device)
+            embeddings, who = self.tasks["identity"](x).float(), self.identities[rows].to(self.device)
             terms["identity"], terms["accuracy"] = self.tasks["margin"](embeddings, who, margin)
-            total = total + terms["identity"] * (1.0 if self.kind == "identity" else self.c.identity_weight)
+            total = total + terms["identity"] * (1.0 if self.kind == "identity" else self.c.second)
         return terms | {"loss": total}
 
     def _calibrate(self, number):

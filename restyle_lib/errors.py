@@ -1,9 +1,9 @@
-"""The one exception that users see: a sentence that says what is wrong, where, what is accepted and what to do."""
+"""The one exception that users see: one sentence with what is wrong, where, what is accepted, what to do."""
 import difflib
 
 
 class UserError(Exception):
-    """Wrong input or environment; its text is one readable sentence. The command line prints it without a traceback."""
+    """Wrong input or environment, in one readable sentence; the command line prints it, no traceback."""
 
 
 def suggest(word, accepted, what="value"):

@@ -1,4 +1,4 @@
-"""Writing files so that a final name never holds half a file, and finding the folders that the library uses."""
+"""Writing files so that a final name never holds half a file, and the folders that the library uses."""
 import contextlib
 import json
 import os
@@ -28,7 +28,7 @@ def atomic(path, mode="wb"):
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
         os.fchmod(handle, 0o644)
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}; choose a folder that is writable") from None
+        raise UserError(f"cannot write {path}: {error.strerror or error}; choose a writable folder") from None
     try:
         encoding = None if "b" in mode else "utf-8"
         with os.fdopen(handle, mode, encoding=encoding) as stream:
@@ -38,7 +38,7 @@ def atomic(path, mode="wb"):
         os.replace(temporary, path)
     except OSError as error:
         _discard(temporary)
-        raise UserError(f"cannot write {path}: {error.strerror or error}; what was finished before is kept") from None
+        raise UserError(f"cannot write {path}: {error.strerror or error}; finished work is kept") from None
     except BaseException:
         _discard(temporary)
         raise

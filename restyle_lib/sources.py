@@ -17,6 +17,7 @@ import numpy as np
 from .domains import RenderedSource
 from .errors import UserError
 from .pixels import decode
+from .rendered import draws
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".gif")
 MAX_FILE = 512 * 2**20
@@ -179,6 +180,11 @@ class RenderedImages(ImageSource):
         """What the world's render() takes, for some images."""
         return self.world.attributes(self.dataset.source.seed, self.identity[indices], self.instance[indices],
                                      correlated=self.split.correlated, hard=self.split.hard)
+
+    def codes(self, indices):
+        """The standard normals [n, m] that some images were drawn from (see training.warm)."""
+        seed = self.dataset.source.seed
+        return draws.codes(seed, self.identity[indices], self.instance[indices], self.world.CODES)
 
     def table(self, indices=None):
         """{attribute: array [n]}: real values, 0 or 1, or class indices."""

@@ -1,4 +1,4 @@
-"""The rendered world: order-free, identity apart from instance, stated correlations, masks that add up, stored values."""
+"""Avatars: order-free, identity apart from instance, stated correlations, masks, stored values."""
 import numpy as np
 import pytest
 import torch

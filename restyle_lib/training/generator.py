@@ -1,6 +1,5 @@
 """Training StyleGAN2 (Karras et al. 2020): from scratch, resumed, grown from a smaller one, or fine-tuned."""
 import copy
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,60 +10,10 @@ from ..errors import UserError
 from ..files import atomic
 from ..models.stylegan2 import Discriminator, Generator
 from .augment import KINDS, augment
+from .generator_settings import FREE, GeneratorTraining  # noqa: F401  (GeneratorTraining: for callers)
 from .inherit import NETWORKS, copy_matching, networks_of
 from .loop import STATE, DataOrder, Loop
 from .warm import regress
-
-
-@dataclass(frozen=True)
-class GeneratorTraining:
-    """Settings of a generator's training. Counts are images (seen by the discriminator), never minutes."""
-    resolution: int = 64
-    z_dim: int = 512
-    w_dim: int = 512
-    mapping_layers: int = 8
-    channels: dict = None               # {side: channels}; None: the published widths
-    d_channels: dict = None             # None: as `channels`
-    image_channels: int = 3
-    batch: int = 16
-    lr_g: float = 2.5e-3
-    lr_d: float = 2.5e-3
-    noise_rate: float = 1.0             # learning rate of the noise strengths over lr_g; small sets get speckle at 1
-    r1: float = 1.0                     # gamma; the penalty is gamma / 2 |grad D|^2
-    r1_every: int = 16                  # lazy regularisation (StyleGAN2, Section 3.1)
-    path_length: float = 0.0            # weight, published 2; 0: without
-    pl_every: int = 8
-    pl_shrink: int = 2                  # path length on batch / pl_shrink images
-    ema_images: int = 10_000            # half-life of the averaged generator
-    ema_rampup: float = 0.05            # ... at most this share of the images seen
-    mixing: float = 0.9                 # probability of style mixing
-    flip: bool = False
-    augment: tuple = ()                 # of "colour", "translation", "cutout"
-    augment_p: float = 1.0              # probability of each augmentation; where it starts if adaptive
-    augment_target: float = 0.0         # > 0: adapt p until mean sign D(real) is this (ADA: 0.6)
-    augment_images: int = 100_000       # images for p to move by 1
-    freeze_d: int = 0                   # residual blocks of D frozen, from the image's side
-    reuse_fakes: bool = False           # one batch of fakes for both networks: saves a pass of G
-    reuse_gradient: bool = False        # ... and D's gradient to them: saves a pass of D
-    warm_images: int = 0                # warm start by regression on so many images, before total_images
-    warm_weight: float = 0.0            # weight of the regression during adversarial training
-    warm_half: int = 0                  # ... halved every so many images; 0: constant
-    warm_every: int = 2                 # ... every so many steps
-    seed: int = 0
-    total_images: int = 1_000_000
-    sample_every: int = 20_000
-    save_every: int = 20_000
-    log_every: int = 1_600
-    amp: str = ""                       # "bf16": mixed precision
-
-    def options(self):
-        """The settings as JSON-able values."""
-        return {key: list(value) if isinstance(value, tuple) else
-                {str(side): int(n) for side, n in value.items()} if isinstance(value, dict) else value
-                for key, value in asdict(self).items()}
-
-
-FREE = ("total_images", "sample_every", "save_every", "log_every")  # may differ when a run is resumed
 
 
 def train_generator(images, out, *, config, device="cpu", init_from=None, codes=None, perceptual=None,
@@ -131,8 +80,8 @@ class _Trainer:
                             f"not {unknown or c.amp!r}")
         warm = c.warm_images or c.warm_weight
         if warm and (codes is None or len(codes) != len(images) or codes.shape[1] > c.z_dim):
-            raise UserError(f"a warm start needs codes [{len(images)}, at most {c.z_dim}], one row an image, not "
-                            f"{None if codes is None else list(codes.shape)}; set warm_images and warm_weight to 0")
+            raise UserError(f"a warm start needs codes [{len(images)}, at most {c.z_dim}], a row an image, "
+                            f"not {None if codes is None else list(codes.shape)}; or warm_images, warm_weight 0")
         self.codes = torch.as_tensor(codes, dtype=torch.float32, device=device) if warm else None
         self.order, self.images = DataOrder(len(images), c.batch, c.seed), images
         if device.type == "cuda" and images.size < torch.cuda.mem_get_info(device)[0] // 3:
@@ -165,13 +114,14 @@ class _Trainer:
             if id(parameter) not in self.frozen:
                 kind = next((kind for kind in ("mapping", "noise_strength") if kind in name), "other")
                 groups.setdefault(kind, {"params": [], "kind": kind})["params"].append(parameter)
-        return torch.optim.Adam(groups.values(), betas=(0.0, 0.99**lazy), fused=self.device.type in ("cpu", "cuda"))
+        fused = self.device.type in ("cpu", "cuda")
+        return torch.optim.Adam(groups.values(), betas=(0.0, 0.99**lazy), fused=fused)
 
     def set_rates(self, warm):
-        """The learning rates of the settings, also after a state with others was loaded. The regression wants momentum
-        and a mapping network that learns at the full rate (its layers hold a hundredfold of their weights)."""
+        """The learning rates of the settings, also after a state with others was loaded. The regression wants
+        momentum and a mapping network at the full rate (its layers hold a hundredfold of their weights)."""
         c = self.c
-        shares = {"mapping": 100.0 if warm else 1.0, "noise_strength": c.noise_rate, "other": 1.0}
+        shares = {"mapping": 30.0 if warm else 1.0, "noise_strength": c.noise_rate, "other": 1.0}
         for optimizer, rate, lazy in ((self.opt_g, c.lr_g, self.lazy_g), (self.opt_d, c.lr_d, self.lazy_d)):
             for group in optimizer.param_groups:
                 group["lr"] = rate * lazy * shares[group["kind"]]

@@ -1,9 +1,10 @@
 """A warm start for a generator on a rendered world: it first learns the renderer itself, by regression.
 
-Every rendered image was drawn from known normal numbers (a world's `codes`). Put into z they make an ordinary regression
-of the network that the adversarial game refines afterwards: on two cores, minutes instead of hours until poses, hair and
-glasses are covered. What this means for the science: the mapping network has seen the scene's own coordinates, so how
-disentangled W is says nothing about StyleGAN2 trained on photographs. Photographs have no codes and start from noise.
+Every rendered image was drawn from known normal numbers (a world's `codes`). Put into z they make an ordinary
+regression of the network that the adversarial game refines afterwards: on two cores, minutes instead of hours
+until poses, hair and glasses are covered. What this means for the science: the mapping network has seen the
+scene's own coordinates, so how disentangled W is says nothing about StyleGAN2 trained on photographs.
+Photographs have no codes and start from noise.
 """
 import torch
 import torch.nn.functional as F
@@ -17,7 +18,7 @@ def regress(generator, codes, images, perceptual=None):
 
 
 def image_loss(output, target, perceptual=None):
-    """L1 + L2 at four scales + L1 of the gradients (+ a perceptual distance (a, b) -> [B]); images in [-1, 1]."""
+    """L1 + L2 at four scales + L1 of the gradients (+ a perceptual distance (a, b) -> [B])."""
     loss = (output - target).abs().mean()
     for axis in (2, 3):
         loss = loss + 2 * (output.diff(dim=axis) - target.diff(dim=axis)).abs().mean()

@@ -33,10 +33,12 @@ class FeatureTraining:
     weight_decay: float = 1e-3
     augment: float = 1.0                 # strength of shifts, colour, blur and noise; 0: none
     flip: bool = True                    # mirror half of the images, if the attributes say what changes sign
-    scale: float = 24.0                  # ArcFace: s
-    margin: float = 0.3                  # ArcFace: m in radians, reached after 30 % of the steps
-    second: float = 0.3                  # weight of the other task: attributes beside identities (encoders
-                                         # start from that trunk), identities beside a perceptual net's
+    centres: str = "pairs"               # ArcFace's centre of an image's class: the batch's other image of its
+                                         # identity, for short trainings; "classes": learned, as published
+    scale: float = 16.0                  # ArcFace: s
+    margin: float = 0.2                  # ArcFace: m in radians, reached after 30 % of the steps
+    identity_weight: float = 1.0         # tasks of identity and perceptual networks: an identity network learns
+    attributes_weight: float = 1.0       # attributes too, because encoders start from its trunk
     calibration: int = 120               # perceptual: last steps, which learn the distance's weights alone
     network: dict = field(default_factory=dict)      # further arguments of the network
     amp: str = ""                        # "bf16": mixed precision
@@ -50,20 +52,29 @@ class FeatureTraining:
 
 
 class ArcMargin(nn.Module):
-    """ArcFace (Deng et al. 2019, Equation 3): cross-entropy of s cos(angle); m is added to the own angle."""
+    """ArcFace (Deng et al. 2019, Equation 3): cross-entropy of s cos(angle); m is added to the own angle.
+
+    With `classes` the centres of the identities are learned. With classes = 0 an image's own centre is the other
+    of its pair in the batch, and the other images are the others' centres: a few passes suffice."""
 
     def __init__(self, dim, classes, scale):
         super().__init__()
-        self.centres = nn.Parameter(torch.randn(classes, dim) * dim ** -0.5)
+        self.centres = nn.Parameter(torch.randn(classes, dim) * dim ** -0.5) if classes else None
         self.scale = scale
 
-    def forward(self, embeddings, classes, margin):
-        """unit embeddings [B, dim], classes [B] -> (loss, share of images whose own centre is nearest)."""
-        cosine = embeddings @ F.normalize(self.centres).T
-        own = cosine.gather(1, classes[:, None]).clamp(-1 + 1e-6, 1 - 1e-6)
-        turned = torch.cos((own.acos() + margin).clamp(max=math.pi))
-        logits = cosine.scatter(1, classes[:, None], turned)
-        return F.cross_entropy(self.scale * logits, classes), (cosine.argmax(1) == classes).float().mean()
+    def forward(self, embeddings, identities, margin):
+        """unit embeddings [B, dim], identities [B] -> (loss, share of images whose own centre is nearest).
+
+        Pairs are the images i and i + B / 2."""
+        if self.centres is not None:
+            cosine, own = embeddings @ F.normalize(self.centres).T, identities
+        else:
+            own = torch.arange(len(embeddings), device=embeddings.device).roll(len(embeddings) // 2)
+            hidden = (identities[:, None] == identities).scatter(1, own[:, None], False)
+            cosine = (embeddings @ embeddings.T).masked_fill(hidden, -2.0)
+        angle = cosine.gather(1, own[:, None]).clamp(-1 + 1e-6, 1 - 1e-6).acos()
+        logits = self.scale * cosine.scatter(1, own[:, None], torch.cos((angle + margin).clamp(max=math.pi)))
+        return F.cross_entropy(logits, own), (cosine.argmax(1) == own).float().mean()
 
 
 def train_features(kind, images, labels, out, *, attributes=(), held_out=None, config=None, device="cpu",
@@ -111,7 +122,10 @@ class _Trainer:
         self.device, c, size = torch.device(device), config, list(images.shape[1:3])
         if c.amp not in ("", "bf16"):
             raise UserError(f"amp is '' or 'bf16', not {c.amp!r}")
-        self.order = DataOrder(len(images), c.batch, c.seed)
+        if c.centres not in ("pairs", "classes"):
+            raise suggest(c.centres, ("pairs", "classes"), "centres")
+        self.paired = kind != "attributes" and "identity" in labels and c.centres == "pairs"
+        self.order = DataOrder(len(images), c.batch // 2 if self.paired else c.batch, c.seed)
         missing = [a["name"] for a in spec if a["name"] not in labels]
         missing += ["identity"] if kind == "identity" and "identity" not in labels else []
         if missing or kind != "identity" and not (spec or kind == "perceptual" and "identity" in labels):
@@ -149,6 +163,7 @@ class _Trainer:
         thin = dict(input_size=size, channels=(4, 4, 4, trunk.channels[-1]))       # its own trunk is replaced
         if kind != "attributes" and self.identities is not None:
             embed = self.model if kind == "identity" else _over(IdentityNet(**thin), trunk)
+            classes = 0 if self.paired else classes
             tasks["identity"], tasks["margin"] = embed, ArcMargin(embed.config["dim"], classes, self.c.scale)
         if kind == "attributes":
             tasks["reader"] = self.model
@@ -176,6 +191,15 @@ class _Trainer:
     def _images(self, rows):
         return to_floats(np.stack([self.images[row] for row in rows]), self.device)
 
+    def _rows(self, number):
+        """The images of an iteration; in pairs, the second half shows the first half's identities again."""
+        rows = self.order(number)
+        if not self.paired:
+            return rows
+        rng, own = np.random.default_rng([self.c.seed, number]), self.identities.numpy()[rows]
+        others = [self.groups[i][self.groups[i] != row] for i, row in zip(own, rows, strict=True)]
+        return np.r_[rows, [rng.choice(o) if len(o) else row for o, row in zip(others, rows, strict=True)]]
+
     def _rate(self, number):
         warm = max(1, self.steps // 20)
         return self.c.lr * min(1.0, (number + 1) / warm) * 0.5 * (1 + math.cos(math.pi * number / self.steps))
@@ -184,7 +208,7 @@ class _Trainer:
         """One iteration: {term: value}."""
         if number >= self.steps:
             return self._calibrate(number)
-        c, rows = self.c, self.order(number)
+        c, rows = self.c, self._rows(number)
         x, targets = self._images(rows), {n: value[rows].to(self.device) for n, value in self.targets.items()}
         if self.flip:
             chosen = torch.rand(len(x), device=self.device) < 0.5
@@ -206,12 +230,12 @@ class _Trainer:
         terms, total = {}, 0.0
         if "reader" in self.tasks:
             terms["attributes"], _ = self.tasks["reader"].loss(x, targets)
-            total = total + terms["attributes"] * (self.c.second if self.kind == "identity" else 1.0)
+            total = total + terms["attributes"] * self.c.attributes_weight
         if "identity" in self.tasks:
             margin = self.c.margin * min(1.0, number / (0.3 * self.steps))
             embeddings, who = self.tasks["identity"](x).float(), self.identities[rows].to(self.device)
             terms["identity"], terms["accuracy"] = self.tasks["margin"](embeddings, who, margin)
-            total = total + terms["identity"] * (1.0 if self.kind == "identity" else self.c.second)
+            total = total + terms["identity"] * self.c.identity_weight
         return terms | {"loss": total}
 
     def _calibrate(self, number):

@@ -35,10 +35,10 @@ GENERATORS = {  # mixing, averaging and lazy terms of the published size as in S
 }
 
 FEATURES = {  # embedded; each has its own seed, so that no two share a start
-    # kind        images   batch lr    augment seed
-    "identity":   (64_000, 64,   3e-3, 1.0,    1),
-    "attributes": (64_000, 64,   3e-3, 1.0,    2),
-    "perceptual": (64_000, 64,   3e-3, 1.0,    3),
+    # kind        images   batch lr    augment identity_weight seed
+    "identity":   (64_000, 64,   3e-3, 0.5,    1.0,            1),
+    "attributes": (64_000, 64,   3e-3, 0.5,    0.0,            2),
+    "perceptual": (64_000, 64,   3e-3, 0.5,    0.1,            3),
 }
 
 
@@ -72,7 +72,8 @@ def feature(kind, **changes):
     from .features import FeatureTraining
     if kind not in FEATURES:
         raise suggest(kind, FEATURES, "kind of feature network")
-    values = dict(zip(("images", "batch", "lr", "augment", "seed"), FEATURES[kind], strict=True))
+    names = ("images", "batch", "lr", "augment", "identity_weight", "seed")
+    values = dict(zip(names, FEATURES[kind], strict=True))
     return FeatureTraining(**values | changes)
 
 

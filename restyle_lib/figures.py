@@ -136,8 +136,17 @@ def panels(cells, columns=(), rows=(), below=None, apart=(), data=None):
                     canvas[y:y + h, x[c]:x[c] + w] = resize(image, (w, h))
                 if below and below[r][c]:
                     text(x[c] + w / 2, y + h + 6, below[r][c], 6, ha="center", va="top")
-        figure.figimage(canvas, zorder=-1)
+        _paste(figure, canvas)
     return figure
+
+
+def _paste(figure, canvas):
+    """uint8 [H, W, 3] behind everything, pixel for pixel (figimage alone would resample it, slowly)."""
+    from matplotlib.transforms import IdentityTransform
+
+    opaque = np.full((*canvas.shape[:2], 1), 255, np.uint8)
+    drawn = np.concatenate([canvas, opaque], 2)[::-1].copy(), 0, 0, IdentityTransform()
+    figure.figimage(canvas, zorder=-1).make_image = lambda *ignored, **too: drawn
 
 
 def strip(images, frames, steps=None, values=None, measure="L2", labels=()):

@@ -14,7 +14,7 @@ PROFILES = {
 SIZES = (
     ("00_start_here", "images",                   2,    4,     6,     6, "held-out images that are inverted"),
     ("00_start_here", "steps",                    2,    5,     5,     5, "refinement steps"),
-    ("02_generator_and_average_style", "samples",   8,   32,    64,    64, "seeds that are drawn"),
+    ("02_generator_and_average_style", "samples",   4,   32,    64,    64, "seeds that are drawn"),
     ("02_generator_and_average_style", "draws", 400, 4000, 20000, 20000, "mapped draws behind the means"),
     ("02_generator_and_average_style", "images",  16,  200,   500,  1000, "held-out images to compare on"),
     ("03_refining_one_image", "images",           4,   48,   500,  1000, "held-out images behind the curves"),

@@ -11,8 +11,8 @@ from restyle_lib.checkpoints.own import load_model
 from restyle_lib.errors import UserError
 from restyle_lib.metrics import features, verification_auc
 from restyle_lib.training import distortions
-from restyle_lib.training.features import (ArcMargin, FeatureTraining, _Trainer, as_spec, measure,
-                                           train_features)
+from restyle_lib.training.features import ArcMargin, FeatureTraining, _Trainer, as_spec, train_features
+from restyle_lib.training.measure import measure
 
 SPEC = [{"name": "place", "kind": "real", "low": -1, "high": 1, "flips": True},
         {"name": "bright", "kind": "binary", "flips": False},

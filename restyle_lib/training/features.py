@@ -14,11 +14,11 @@ from torch import nn
 
 from ..checkpoints.own import halved, save_model
 from ..errors import UserError, suggest
-from ..metrics import (attribute_agreement, colour_auc, features, l2, read_attributes, to_floats,
-                       verification_auc)
+from ..metrics import to_floats
 from ..models.features import AttributeReader, IdentityNet, PerceptualNet
-from .distortions import PAIRS, imperfect, known_changes, mirrored, ordering
+from .distortions import PAIRS, imperfect, known_changes, mirrored
 from .loop import DataOrder, Loop
+from .measure import measure
 
 KINDS = {"identity": IdentityNet, "attributes": AttributeReader, "perceptual": PerceptualNet}
 FREE = ("save_every", "log_every")       # may differ when a run is resumed
@@ -33,11 +33,11 @@ class FeatureTraining:
     weight_decay: float = 1e-3
     augment: float = 1.0                 # strength of shifts, colour, blur and noise; 0: none
     flip: bool = True                    # mirror half of the images, if the attributes say what changes sign
-    centres: str = "pairs"               # ArcFace's centre of an image's class: the batch's other image of its
-                                         # identity, for short trainings; "classes": learned, as published
+    centres: str = "pairs"               # ArcFace's centre of an image's class: the other image of its pair,
+                                         # for short trainings; "classes": learned, as published
     scale: float = 16.0                  # ArcFace: s
     margin: float = 0.2                  # ArcFace: m in radians, reached after 30 % of the steps
-    identity_weight: float = 1.0         # tasks of identity and perceptual networks: an identity network learns
+    identity_weight: float = 1.0         # tasks of identity and perceptual networks; the identity one learns
     attributes_weight: float = 1.0       # attributes too, because encoders start from its trunk
     calibration: int = 120               # perceptual: last steps, which learn the distance's weights alone
     network: dict = field(default_factory=dict)      # further arguments of the network
@@ -54,8 +54,8 @@ class FeatureTraining:
 class ArcMargin(nn.Module):
     """ArcFace (Deng et al. 2019, Equation 3): cross-entropy of s cos(angle); m is added to the own angle.
 
-    With `classes` the centres of the identities are learned. With classes = 0 an image's own centre is the other
-    of its pair in the batch, and the other images are the others' centres: a few passes suffice."""
+    With `classes` the centres of the identities are learned. With classes = 0 an image's own centre is the
+    other of its pair in the batch, and the others' images are their centres: a few passes suffice."""
 
     def __init__(self, dim, classes, scale):
         super().__init__()
@@ -273,42 +273,3 @@ def _over(head, trunk):
     """`head` (an identity net or a reader) on top of another trunk of the same last map."""
     head.backbone = trunk
     return head
-
-
-def measure(kind, model, images, labels, spec=(), *, device="cpu", pairs=6000, count=256, seed=0):
-    """What a feature network knows of held-out images: a JSON-able dict.
-
-    identity: verification AUC over `pairs` pairs, beside that of a colour-only verifier. attributes: r,
-    accuracy, AUC of each. perceptual: distance of each known change and share in order, beside L2's."""
-    model = model.to(device).eval()
-    if kind == "attributes":
-        read = read_attributes(model, images, device=device)
-        return {"images": len(images), "attributes": attribute_agreement(read, labels, spec)}
-    if kind == "identity":
-        who, embeddings = labels["identity"], features(model, images, device=device)
-        return {"images": len(images), "pairs": pairs,
-                "auc": verification_auc(embeddings, who, count=pairs, seed=seed),
-                "colour_only_auc": colour_auc(images, who, count=pairs, seed=seed)}
-    x, same, other = _triples(images, labels.get("identity"), count, seed, device)
-    result = {"images": len(x)}
-    for name, distance in (("distance", model.distance), ("l2", l2)):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            result[name], result[f"{name}_in_order"] = ordering(distance, x, same, other)
-    return result
-
-
-def _triples(images, identities, count, seed, device):
-    """Images, another picture of each one's identity (None if unknown), and one of another identity."""
-    rng, n = np.random.default_rng(seed), len(images)
-    rows = rng.permutation(n)[:count]
-    same, other = None, np.roll(rows, 1)
-    if identities is not None:
-        who = np.asarray(identities)
-        paired = [r for r in rows if (who == who[r]).sum() > 1 and (who != who[r]).any()]
-        if paired:
-            rows = paired
-            same = [rng.choice(np.flatnonzero((who == who[r]) & (np.arange(n) != r))) for r in rows]
-            other = [rng.choice(np.flatnonzero(who != who[r])) for r in rows]
-    return [None if r is None else to_floats(np.stack([images[i] for i in r]), device)
-            for r in (rows, same, other)]

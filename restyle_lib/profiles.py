@@ -25,6 +25,8 @@ SIZES = (
 # Seconds that a notebook takes, measured on two cores (smoke, quick) and one H200 (gpu); None: not measured.
 SECONDS = {
     "00_start_here": (8, 20, None, None),
+    "02_generator_and_average_style": (None, None, None, None),
+    "03_refining_one_image": (None, None, None, None),
 }
 
 

@@ -1,14 +1,16 @@
 """Avatars: three-dimensional heads from ellipsoids, painted in head coordinates; every attribute known.
 
-An identity fixes shape, skin, hair and age; an instance fixes pose, expression, light, background and what is worn.
-In training, age goes with grey hair and with glasses (Pearson correlation about 0.5 each); `correlated=False` draws them
-independently. `hard=True` draws extreme poses, expressions and accessories, and a hand or a mask before the face.
+An identity fixes shape, skin, hair and age; an instance fixes pose, expression, light, background and what
+is worn. In training, age goes with grey hair and with glasses (Pearson correlation about 0.5 each);
+`correlated=False` draws them independently. `hard=True` draws extreme poses, expressions and accessories,
+and a hand or a mask before the face.
 """
 import numpy as np
-import torch
 
 from . import scene
-from .draws import DETAIL, IDENTITY, INSTANCE, Attribute, cdf, normal, truncated, uniforms
+from .draws import (IDENTITY, INSTANCE, Attribute, cdf, in_chunks, linked, normal, pick, rare, truncated,
+                    uniforms)
+from .looks import PLAIN
 from .shapes import REGIONS  # noqa: F401  (part of a world's interface)
 
 VERSION = 1
@@ -16,18 +18,19 @@ HAIR_STYLES = ("bald", "short", "fringe", "parted", "long", "curly", "bun")
 HAIR_SHARES = (0.07, 0.20, 0.15, 0.17, 0.22, 0.11, 0.08)
 GREY_WITH_AGE, GLASSES_WITH_AGE = 0.55, 0.70                 # correlation of the underlying normals
 
-_IDENTITY = ("head_width", "jaw_width", "chin_length", "cheeks", "eye_spacing", "eye_size", "eye_tilt", "eye_melanin",
-             "brow_thickness", "brow_tilt", "nose_size", "nose_length", "mouth_width", "lip_fullness", "ear_size",
-             "skin_melanin", "skin_blood", "freckles", "age", "beard", "hair_style", "hair_melanin", "hair_red",
-             "hair_grey", "hair_dyed", "hair_length", "hair_volume")
-_INSTANCE = ("yaw", "pitch", "roll", "smile", "mouth_open", "eye_open", "gaze_x", "gaze_y", "brow_raise", "brow_frown",
-             "light_side", "light_height", "light_warmth", "light_ambient", "glasses", "glasses_round", "glasses_tint",
-             "earrings", "hat", "makeup", "clothes_pattern", "occluder")
-_SIGNED = {"yaw": (-45, 45, "degrees"), "pitch": (-20, 20, "degrees"), "roll": (-15, 15, "degrees"), "smile": (-1, 1, ""),
-           "gaze_x": (-1, 1, ""), "gaze_y": (-1, 1, ""), "eye_tilt": (-1, 1, ""), "brow_tilt": (-1, 1, ""),
-           "brow_raise": (-1, 1, ""), "skin_blood": (-1, 1, ""), "light_side": (-1, 1, ""), "light_warmth": (-1, 1, "")}
+_IDENTITY = ("head_width", "jaw_width", "chin_length", "cheeks", "eye_spacing", "eye_size", "eye_tilt",
+             "eye_melanin", "brow_thickness", "brow_tilt", "nose_size", "nose_length", "mouth_width",
+             "lip_fullness", "ear_size", "skin_melanin", "skin_blood", "freckles", "age", "beard",
+             "hair_style", "hair_melanin", "hair_red", "hair_grey", "hair_dyed", "hair_length", "hair_volume")
+_INSTANCE = ("yaw", "pitch", "roll", "smile", "mouth_open", "eye_open", "gaze_x", "gaze_y", "brow_raise",
+             "brow_frown", "light_side", "light_height", "light_warmth", "light_ambient", "glasses",
+             "glasses_round", "glasses_tint", "earrings", "hat", "makeup", "clothes_pattern", "occluder")
+_SIGNED = {"yaw": (-45, 45, "degrees"), "pitch": (-20, 20, "degrees"), "roll": (-15, 15, "degrees")} | {
+    name: (-1, 1, "") for name in ("smile", "gaze_x", "gaze_y", "eye_tilt", "brow_tilt", "brow_raise",
+                                   "skin_blood", "light_side", "light_warmth")}
 _BINARY = ("hair_dyed", "glasses", "glasses_round", "glasses_tint", "earrings", "hat")
-_CLASSES = {"hair_style": HAIR_STYLES, "clothes_pattern": ("plain", "stripes", "checks"), "occluder": ("none", "hand", "mask")}
+_CLASSES = {"hair_style": HAIR_STYLES, "clothes_pattern": ("plain", "stripes", "checks"),
+            "occluder": ("none", "hand", "mask")}
 
 
 def _attribute(name):
@@ -37,42 +40,34 @@ def _attribute(name):
     if name in _BINARY:
         return Attribute(name, "binary", level)
     low, high, unit = _SIGNED.get(name, (0, 1, ""))
-    return Attribute(name, "real", level, low, high, unit=unit, flips=name in ("yaw", "roll", "gaze_x", "light_side"))
+    flips = name in ("yaw", "roll", "gaze_x", "light_side")
+    return Attribute(name, "real", level, low, high, unit=unit, flips=flips)
 
 
 NAMES = tuple(_attribute(name) for name in _IDENTITY + _INSTANCE)
-
-
-def _pick(u, shares):
-    """Category index of a uniform, by cumulated shares."""
-    return np.searchsorted(np.cumsum(shares)[:-1], u).astype(float)
-
-
-def _rare(u, share, value):
-    """`value` where u < share, else 0."""
-    return np.where(u < share, value, 0.0)
+CODES = (len(_IDENTITY), len(_INSTANCE), 14, 54)             # how many draws of each kind the scene uses
 
 
 def attributes(seed, identity, instance, correlated=True, hard=False):
-    """All attributes of the images (identity, instance): name -> float64 [n], plus "key" int64 [n, 3] for unnamed details.
+    """All attributes of the images (identity, instance): name -> float64 [n], plus "key" int64 [n, 3] for
+    unnamed details.
 
     seed: int. identity, instance: int arrays [n]. Categories are class indices, binaries 0 or 1.
     """
     identity, instance = np.broadcast_arrays(np.atleast_1d(identity), np.atleast_1d(instance))
-    who = dict(zip(_IDENTITY, uniforms(IDENTITY, seed, identity, np.zeros_like(instance), len(_IDENTITY)).T))
-    now = dict(zip(_INSTANCE, uniforms(INSTANCE, seed, identity, instance, len(_INSTANCE)).T))
-    a = {**who, **now}
-    out = {name: a[name].copy() for name in _IDENTITY + _INSTANCE}
+    who = uniforms(IDENTITY, seed, identity, np.zeros_like(instance), len(_IDENTITY)).T
+    now = uniforms(INSTANCE, seed, identity, instance, len(_INSTANCE)).T
+    a = dict(zip(_IDENTITY + _INSTANCE, (*who, *now), strict=True))
+    out = {name: values.copy() for name, values in a.items()}
     for name in ("eye_tilt", "brow_tilt", "skin_blood", "light_side", "light_warmth"):
         out[name] = 2 * a[name] - 1
     # identity
     age = normal(a["age"])
-    linked = 1.0 if correlated else 0.0
-    grey = linked * GREY_WITH_AGE * age + np.sqrt(1 - linked * GREY_WITH_AGE ** 2) * normal(a["hair_grey"])
+    grey = linked(a["hair_grey"], age, correlated * GREY_WITH_AGE)
     out["hair_grey"] = np.clip((cdf(grey) - 0.55) / 0.40, 0, 1)
-    out["hair_style"] = _pick(a["hair_style"], HAIR_SHARES)
-    out["hair_red"] = _rare(a["hair_red"], 0.12, 0.85)
-    out["hair_dyed"] = _rare(a["hair_dyed"], 0.03, 1.0)
+    out["hair_style"] = pick(a["hair_style"], HAIR_SHARES)
+    out["hair_red"] = rare(a["hair_red"], 0.12, 0.85)
+    out["hair_dyed"] = rare(a["hair_dyed"], 0.03, 1.0)
     out["freckles"] = np.clip((a["freckles"] - 0.75) * 4, 0, 1)
     out["beard"] = np.clip((a["beard"] - 0.72) * 4.5, 0, 1)
     # instance
@@ -88,38 +83,23 @@ def attributes(seed, identity, instance, correlated=True, hard=False):
     out["gaze_x"], out["gaze_y"] = truncated(a["gaze_x"], 0.45, 1), truncated(a["gaze_y"], 0.45, 1)
     out["brow_raise"] = truncated(a["brow_raise"], 0.5, 1)
     out["brow_frown"] = np.clip((a["brow_frown"] - 0.6) * 2.5, 0, 1)
-    worn = linked * GLASSES_WITH_AGE * age + np.sqrt(1 - linked * GLASSES_WITH_AGE ** 2) * normal(a["glasses"])
+    worn = linked(a["glasses"], age, correlated * GLASSES_WITH_AGE)
     out["glasses"] = (worn > normal(np.array([0.55 if hard else 0.70]))).astype(float)
     out["glasses_round"] = (a["glasses_round"] < 0.5).astype(float)
     out["glasses_tint"] = (a["glasses_tint"] < (0.5 if hard else 0.12)).astype(float)
     out["earrings"] = (a["earrings"] < (0.5 if hard else 0.18)).astype(float)
     out["hat"] = (a["hat"] < (0.4 if hard else 0.08)).astype(float)
     out["makeup"] = np.clip((a["makeup"] - 0.65) * 3, 0, 1) * (out["beard"] < 0.2)
-    out["clothes_pattern"] = _pick(a["clothes_pattern"], (0.6, 0.25, 0.15))
-    out["occluder"] = _pick(a["occluder"], (0.3, 0.35, 0.35)) if hard else np.zeros(len(identity))
+    out["clothes_pattern"] = pick(a["clothes_pattern"], (0.6, 0.25, 0.15))
+    out["occluder"] = pick(a["occluder"], (0.3, 0.35, 0.35)) if hard else np.zeros(len(identity))
     out["key"] = np.stack([np.full(len(identity), seed), identity, instance], 1).astype(np.int64)
     return out
 
 
-def render(attributes, height, width, masks=False, device="cpu", supersample=2, chunk=4):
-    """uint8 [n, 3, height, width] images of `attributes` (from `attributes()`, edited at will); with masks=True also
-    {region: float32 [n, height, width] in [0, 1]}. The same attributes give the same pixels to one grey level anywhere."""
-    count = len(attributes["key"])
-    images, regions = [], []
-    for start in range(0, count, chunk):
-        rows = slice(start, start + chunk)
-        tensors = {k: torch.as_tensor(v[rows, None], dtype=torch.float32, device=device)
-                   for k, v in attributes.items() if k != "key"}
-        seeds, people, shots = attributes["key"][rows].T
-        detail = np.concatenate([uniforms(DETAIL, seed, [person], [shot], 64)
-                                 for seed, person, shot in zip(seeds, people, shots)])
-        detail = torch.as_tensor(detail, dtype=torch.float32, device=device)
-        lasting = np.concatenate([uniforms(DETAIL, seed, [person], [0xFFFFFF], 24) for seed, person in zip(seeds, people)])
-        lasting = torch.as_tensor(lasting, dtype=torch.float32, device=device)
-        picture, shares = scene.draw(tensors, lasting, detail, height, width, supersample, masks)
-        images.append(picture)
-        regions.append(shares)
-    images = torch.cat(images)
-    if not masks:
-        return images
-    return images, {name: torch.cat([r[name] for r in regions]) for name in regions[0]}
+def render(attributes, height, width, masks=False, device="cpu", supersample=2, chunk=4, look=PLAIN):
+    """uint8 [n, 3, height, width] images of `attributes` (from `attributes()`, edited at will); with
+    masks=True also {region: float32 [n, height, width] in [0, 1]}. The same attributes give the same pixels
+    to one grey level anywhere. `look` says how the scene is drawn."""
+    def draw(tensors, lasting, detail):
+        return scene.draw(tensors, lasting, detail, height, width, supersample, masks, look)
+    return in_chunks(draw, attributes, masks, device, chunk)

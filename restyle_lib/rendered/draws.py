@@ -1,4 +1,6 @@
-"""Random draws that do not depend on order: every image has its own Philox streams, keyed on (seed, identity, instance)."""
+"""Random draws that do not depend on order: every image has its own Philox streams, keyed on (seed, identity,
+instance); and the rendering of many images in chunks."""
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,10 +22,11 @@ class Attribute:
 
 
 def uniforms(stream, seed, identity, instance, count):
-    """[n, count] float64 in (0, 1) from Philox keyed on stream, seed, identity and instance (the last two int arrays [n])."""
+    """[n, count] float64 in (0, 1) from Philox keyed on stream, seed, identity and instance (the last two int
+    arrays [n])."""
     identity, instance = np.broadcast_arrays(np.asarray(identity), np.asarray(instance))
     out = np.empty((len(identity), count))
-    for row, (person, shot) in enumerate(zip(identity.tolist(), instance.tolist())):
+    for row, (person, shot) in enumerate(zip(identity.tolist(), instance.tolist(), strict=True)):
         key = np.array([(int(seed) << 8) | stream, (person << 24) | shot], dtype=np.uint64)
         out[row] = np.random.Generator(np.random.Philox(key=key)).random(count)
     return np.clip(out, 1e-12, 1 - 1e-12)
@@ -45,3 +48,58 @@ def truncated(u, spread, limit):
     """Normal quantile of `u` with standard deviation `spread`, cut at ±limit without piling up there."""
     edge = cdf(np.array([-limit / spread]))[0]
     return normal(edge + u * (1 - 2 * edge)) * spread
+
+
+def pick(u, shares):
+    """Category index of uniforms, by shares that sum to 1."""
+    return np.searchsorted(np.cumsum(shares)[:-1], u).astype(float)
+
+
+def rare(u, share, value):
+    """`value` where u < share, else 0."""
+    return np.where(u < share, value, 0.0)
+
+
+def linked(u, cause, correlation):
+    """Standard normals [n] from uniforms, correlated with the standard normals `cause`."""
+    return correlation * cause + np.sqrt(1 - correlation ** 2) * normal(u)
+
+
+def codes(seed, identity, instance, counts):
+    """Standard normals [n, sum(counts)] that images are drawn from: of the identity, of the instance, and
+    the first unnamed ones of both (`in_chunks`). They are independent, also where attributes made of them
+    are not."""
+    lasting = np.full_like(identity, 0xFFFFFF)
+    streams = ((IDENTITY, np.zeros_like(identity)), (INSTANCE, instance), (DETAIL, lasting),
+               (DETAIL, instance))
+    draws = [uniforms(stream, seed, identity, shot, count)
+             for (stream, shot), count in zip(streams, counts, strict=True)]
+    return normal(np.concatenate(draws, 1))
+
+
+def in_chunks(draw, attributes, masks, device, chunk):
+    """Images (and masks) of all rows of `attributes` from `draw(tensors, lasting, detail)`, `chunk` at a
+    time.
+
+    tensors: name -> [B, 1]; lasting [B, 24] and detail [B, 64] are uniforms of the identity and of the
+    instance.
+    """
+    import torch
+
+    def tensor(values):
+        return torch.as_tensor(values, dtype=torch.float32, device=device)
+    images, regions = [], []
+    for start in range(0, len(attributes["key"]), chunk):
+        rows = slice(start, start + chunk)
+        tensors = {k: tensor(v[rows, None]) for k, v in attributes.items() if k != "key"}
+        keys = attributes["key"][rows].tolist()
+        detail = np.concatenate([uniforms(DETAIL, seed, [who], [shot], 64) for seed, who, shot in keys])
+        lasting = np.concatenate([uniforms(DETAIL, seed, [who], [0xFFFFFF], 24) for seed, who, _ in keys])
+        with nullcontext() if torch.device(device).type == "cpu" else torch.device(device):   # of constants
+            picture, shares = draw(tensors, tensor(lasting), tensor(detail))
+        images.append(picture)
+        regions.append(shares)
+    images = torch.cat(images)
+    if not masks:
+        return images
+    return images, {name: torch.cat([r[name] for r in regions]) for name in regions[0]}

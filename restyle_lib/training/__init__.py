@@ -1,1 +1,1 @@
-"""Training: one resumable loop (loop.py) and the trainers that use it. Nothing here is imported by `import restyle_lib`."""
+"""Training: one resumable loop, and the trainers of generators, feature networks and encoders on it."""

@@ -1,7 +1,7 @@
 """What `train ...` does: a domain's images and labels, settings from presets and pairs, a trainer."""
 import numpy as np
 
-from .. import data, options
+from .. import data, options, weights
 from ..errors import UserError
 from ..runs import choose_device
 from . import presets
@@ -20,8 +20,14 @@ def generator(domain, out, pairs=(), *, size="embedded", count=None, init_from=N
     if domain.crop_size != (domain.resolution, domain.resolution):
         images = data.square(images[:], domain)
     source = dataset.split("train")
-    codes = source.codes(np.arange(len(images))) if config.warm_images and hasattr(source, "codes") else None
-    return train_generator(images, out, config=config, device=device, init_from=init_from, codes=codes, **how)
+    codes = perceptual = None
+    if config.warm_images and hasattr(source, "codes"):
+        codes = source.codes(np.arange(len(images)))
+        if domain.networks.get("perceptual") in weights.shipped():
+            network = weights.load_network(domain.networks["perceptual"], "perceptual", device)
+            perceptual = network.requires_grad_(False).distance
+    return train_generator(images, out, config=config, device=device, init_from=init_from, codes=codes,
+                           perceptual=perceptual, **how)
 
 
 def features(kind, domain, out, pairs=(), *, count=None, device="auto", **how):

@@ -13,7 +13,7 @@ from .augment import KINDS, augment
 from .generator_settings import FREE, GeneratorTraining  # noqa: F401  (GeneratorTraining: for callers)
 from .inherit import NETWORKS, copy_matching, networks_of
 from .loop import STATE, DataOrder, Loop
-from .warm import regress
+from .warm import quiet_styles, regress
 
 
 def train_generator(images, out, *, config, device="cpu", init_from=None, codes=None, perceptual=None,
@@ -80,8 +80,8 @@ class _Trainer:
                             f"not {unknown or c.amp!r}")
         warm = c.warm_images or c.warm_weight
         if warm and (codes is None or len(codes) != len(images) or codes.shape[1] > c.z_dim):
-            raise UserError(f"a warm start needs codes [{len(images)}, at most {c.z_dim}], a row an image, "
-                            f"not {None if codes is None else list(codes.shape)}; or warm_images, warm_weight 0")
+            raise UserError(f"a warm start needs codes [{len(images)}, at most {c.z_dim}], "
+                            f"not {None if codes is None else list(codes.shape)}; or set both to 0")
         self.codes = torch.as_tensor(codes, dtype=torch.float32, device=device) if warm else None
         self.order, self.images = DataOrder(len(images), c.batch, c.seed), images
         if device.type == "cuda" and images.size < torch.cuda.mem_get_info(device)[0] // 3:
@@ -93,6 +93,8 @@ class _Trainer:
             self.d = Discriminator(c.resolution, channels=c.d_channels or c.channels,
                                    image_channels=c.image_channels)
             self.sample_z = torch.randn(64, c.z_dim).to(device)
+            if warm:
+                quiet_styles(self.g)
         self.layout = torch.channels_last if device.type == "cuda" else torch.contiguous_format
         for network in (self.g, self.d):
             network.to(device, memory_format=self.layout)
@@ -121,7 +123,7 @@ class _Trainer:
         """The learning rates of the settings, also after a state with others was loaded. The regression wants
         momentum and a mapping network at the full rate (its layers hold a hundredfold of their weights)."""
         c = self.c
-        shares = {"mapping": 30.0 if warm else 1.0, "noise_strength": c.noise_rate, "other": 1.0}
+        shares = {"mapping": 100.0 if warm else 1.0, "noise_strength": c.noise_rate, "other": 1.0}
         for optimizer, rate, lazy in ((self.opt_g, c.lr_g, self.lazy_g), (self.opt_d, c.lr_d, self.lazy_d)):
             for group in optimizer.param_groups:
                 group["lr"] = rate * lazy * shares[group["kind"]]

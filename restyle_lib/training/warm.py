@@ -17,8 +17,17 @@ def regress(generator, codes, images, perceptual=None):
     return image_loss(output, images, perceptual)
 
 
+@torch.no_grad()
+def quiet_styles(generator, share=0.03):
+    """Shrinks the affine layers' weights, so that w hardly matters at first and what matters grows: at full
+    size the many codes that do not show drown those that do (four times the images to the same loss)."""
+    for name, parameter in generator.named_parameters():
+        if name.endswith("affine.weight"):
+            parameter.mul_(share)
+
+
 def image_loss(output, target, perceptual=None):
-    """L1 + L2 at four scales + L1 of the gradients (+ a perceptual distance (a, b) -> [B])."""
+    """L1 + L2 at four scales + L1 of the gradients (+ 2 x a perceptual distance (a, b) -> [B])."""
     loss = (output - target).abs().mean()
     for axis in (2, 3):
         loss = loss + 2 * (output.diff(dim=axis) - target.diff(dim=axis)).abs().mean()
@@ -26,4 +35,4 @@ def image_loss(output, target, perceptual=None):
     for _ in range(4):
         loss = loss + difference.square().mean()
         difference = F.avg_pool2d(difference, 2) if min(difference.shape[2:]) > 1 else difference
-    return loss if perceptual is None else loss + perceptual(output, target).mean()
+    return loss if perceptual is None else loss + 2 * perceptual(output, target).mean()

@@ -9,7 +9,8 @@ from restyle_lib import data, figures_loop, metrics
 def test_the_diagram_is_of_the_tensors_given():
     image, before, after = torch.rand(3, 3, 6, 8)
     residual, latent = torch.rand(4, 5), torch.rand(4, 5)
-    rows = {row["tensor"]: row for row in figures_loop.loop_diagram(image, before, after, residual, latent, 2).rows}
+    figure = figures_loop.loop_diagram(image, before, after, residual, latent, 2)
+    rows = {row["tensor"]: row for row in figure.rows}
     assert list(rows) == ["x", "y_2", "x_2", "Delta_2", "w_2", "w_3", "y_3"]
     assert rows["x_2"]["shape"] == "6x6x8" and rows["w_3"]["max"] == (residual + latent).max()
 

@@ -123,7 +123,8 @@ MERGES = "a: &a {x: 1}\n" + "".join(
 
 @pytest.mark.parametrize("text, message", [
     (BOMB, "aliases grow to more than 20,000 values"), (MERGES, "aliases grow to more than 20,000 values"),
-    ("a: &a [*a]", "an alias holds itself"), ("[" * 5000, "nested too deep"), ("- " * 5000, "nested too deep"),
+    ("a: &a [*a]", "an alias holds itself"), ("[" * 5000, "nested too deep"),
+    ("- " * 5000, "nested too deep"),
     ("a" * 200_001, "more than 200,000 bytes"), ("", "must hold a table"),
     ("name: [", "line 1: not valid YAML"), ("a: 1\n b: 2", "line 2: not valid YAML"),
     ("- name", "must hold a table"), ("!!python/object/apply:os.system [ls]", "not valid YAML"),

@@ -12,7 +12,6 @@ from restyle_lib.errors import UserError
 from restyle_lib.models.features import IdentityNet, PerceptualNet
 from restyle_lib.models.stylegan2 import Generator
 from restyle_lib.training import encoder as trainer_module
-from restyle_lib.training import presets
 from restyle_lib.training.encoder import EncoderTrainer, EncoderTraining, train_encoder
 from restyle_lib.training.latents import LatentCritic, stage_at
 from restyle_lib.weights import load_inverter
@@ -291,15 +290,3 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(tmp_path)
     with pytest.raises(UserError, match="is kept"):
         train(tmp_path, dataclasses.replace(TINY, iterations=40, lr=1e30), force=True)
     assert all(torch.equal(value, good[name]) for name, value in tensors(tmp_path / "last").items())
-
-
-def test_presets():
-    for size in ("published", "embedded"):
-        for method in presets.methods():
-            config = presets.encoder(method, size)
-            assert (config.scheme == "restyle") == method.startswith("restyle")
-            assert config.progressive == method.endswith("e4e") == (config.adversarial > 0)
-    assert presets.encoder("restyle-psp", "published", batch=4).batch == 4
-    assert presets.feature("identity", seed=9).seed == 9
-    with pytest.raises(UserError, match="did you mean 'psp'"):
-        presets.encoder("pspp")

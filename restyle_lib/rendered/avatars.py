@@ -13,7 +13,7 @@ from .draws import (IDENTITY, INSTANCE, Attribute, cdf, in_chunks, linked, norma
 from .looks import PLAIN
 from .shapes import REGIONS  # noqa: F401  (part of a world's interface)
 
-VERSION = 1
+VERSION = 2
 HAIR_STYLES = ("bald", "short", "fringe", "parted", "long", "curly", "bun")
 HAIR_SHARES = (0.07, 0.20, 0.15, 0.17, 0.22, 0.11, 0.08)
 GREY_WITH_AGE, GLASSES_WITH_AGE = 0.55, 0.70                 # correlation of the underlying normals
@@ -45,7 +45,7 @@ def _attribute(name):
 
 
 NAMES = tuple(_attribute(name) for name in _IDENTITY + _INSTANCE)
-CODES = (len(_IDENTITY), len(_INSTANCE), 14, 54)             # how many draws of each kind the scene uses
+CODES = (len(_IDENTITY), len(_INSTANCE), 14, 56)             # how many draws of each kind the scene uses
 
 
 def attributes(seed, identity, instance, correlated=True, hard=False):

@@ -6,7 +6,7 @@ from . import avatars
 from .avatars import CODES, NAMES, REGIONS, attributes  # noqa: F401  (a world's interface)
 from .looks import Look
 
-VERSION = 1
+VERSION = 2
 LOOK = Look(eye_wide=1.22, eye_high=1.75, iris=1.5, nose=0.9, skin_detail=0.3, brow=1.35, brow_lift=0.10,
             bold=1.0, steps=2.0, outline=0.011, vivid=0.5)
 

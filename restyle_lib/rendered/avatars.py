@@ -8,8 +8,7 @@ and a hand or a mask before the face.
 import numpy as np
 
 from . import scene
-from .draws import (IDENTITY, INSTANCE, Attribute, cdf, in_chunks, linked, normal, pick, rare, truncated,
-                    uniforms)
+from .draws import attribute_table, cdf, in_chunks, linked, normal, opened, pick, rare, truncated
 from .looks import PLAIN
 from .shapes import REGIONS  # noqa: F401  (part of a world's interface)
 
@@ -32,19 +31,8 @@ _BINARY = ("hair_dyed", "glasses", "glasses_round", "glasses_tint", "earrings", 
 _CLASSES = {"hair_style": HAIR_STYLES, "clothes_pattern": ("plain", "stripes", "checks"),
             "occluder": ("none", "hand", "mask")}
 
-
-def _attribute(name):
-    level = "identity" if name in _IDENTITY else "instance"
-    if name in _CLASSES:
-        return Attribute(name, "category", level, classes=_CLASSES[name])
-    if name in _BINARY:
-        return Attribute(name, "binary", level)
-    low, high, unit = _SIGNED.get(name, (0, 1, ""))
-    flips = name in ("yaw", "roll", "gaze_x", "light_side")
-    return Attribute(name, "real", level, low, high, unit=unit, flips=flips)
-
-
-NAMES = tuple(_attribute(name) for name in _IDENTITY + _INSTANCE)
+NAMES = attribute_table(_IDENTITY, _INSTANCE, _SIGNED, _BINARY, _CLASSES,
+                        flips=("yaw", "roll", "gaze_x", "light_side"))
 CODES = (len(_IDENTITY), len(_INSTANCE), 14, 56)             # how many draws of each kind the scene uses
 
 
@@ -54,11 +42,7 @@ def attributes(seed, identity, instance, correlated=True, hard=False):
 
     seed: int. identity, instance: int arrays [n]. Categories are class indices, binaries 0 or 1.
     """
-    identity, instance = np.broadcast_arrays(np.atleast_1d(identity), np.atleast_1d(instance))
-    who = uniforms(IDENTITY, seed, identity, np.zeros_like(instance), len(_IDENTITY)).T
-    now = uniforms(INSTANCE, seed, identity, instance, len(_INSTANCE)).T
-    a = dict(zip(_IDENTITY + _INSTANCE, (*who, *now), strict=True))
-    out = {name: values.copy() for name, values in a.items()}
+    a, out = opened(seed, identity, instance, NAMES)
     for name in ("eye_tilt", "brow_tilt", "skin_blood", "light_side", "light_warmth"):
         out[name] = 2 * a[name] - 1
     # identity
@@ -91,8 +75,7 @@ def attributes(seed, identity, instance, correlated=True, hard=False):
     out["hat"] = (a["hat"] < (0.4 if hard else 0.08)).astype(float)
     out["makeup"] = np.clip((a["makeup"] - 0.65) * 3, 0, 1) * (out["beard"] < 0.2)
     out["clothes_pattern"] = pick(a["clothes_pattern"], (0.6, 0.25, 0.15))
-    out["occluder"] = pick(a["occluder"], (0.3, 0.35, 0.35)) if hard else np.zeros(len(identity))
-    out["key"] = np.stack([np.full(len(identity), seed), identity, instance], 1).astype(np.int64)
+    out["occluder"] = pick(a["occluder"], (0.3, 0.35, 0.35)) * hard
     return out
 
 

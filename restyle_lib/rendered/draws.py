@@ -1,5 +1,6 @@
 """Random draws that do not depend on order: every image has its own Philox streams, keyed on (seed, identity,
 instance); and the rendering of many images in chunks."""
+from collections import Counter
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
@@ -19,6 +20,33 @@ class Attribute:
     classes: tuple = field(default=())
     unit: str = ""
     flips: bool = False
+
+
+def attribute_table(identity, instance, ranges, binary, classes, flips):
+    """The Attributes of a world: those of the names `identity`, then of the names `instance`.
+
+    ranges: {name: (low, high, unit)} of real values other than 0...1; binary and flips: names; classes:
+    {name: words}."""
+    table = []
+    for name in identity + instance:
+        kind = "category" if name in classes else "binary" if name in binary else "real"
+        low, high, unit = ranges.get(name, (0, 1, ""))
+        table.append(Attribute(name, kind, "identity" if name in identity else "instance", low, high,
+                               classes.get(name, ()), unit, name in flips))
+    return tuple(table)
+
+
+def opened(seed, identity, instance, table):
+    """({attribute: its uniforms [n]}, a copy to make values of, with "key" int64 [n, 3]) of the images
+    (identity, instance): int arrays [n], or one of them one number."""
+    identity, instance = np.broadcast_arrays(np.atleast_1d(identity), np.atleast_1d(instance))
+    counts = Counter(attribute.level for attribute in table)
+    who = uniforms(IDENTITY, seed, identity, np.zeros_like(instance), counts["identity"]).T
+    now = uniforms(INSTANCE, seed, identity, instance, counts["instance"]).T
+    drawn = {attribute.name: row for attribute, row in zip(table, (*who, *now), strict=True)}
+    out = {name: values.copy() for name, values in drawn.items()}
+    out["key"] = np.stack([np.full(len(identity), seed), identity, instance], 1).astype(np.int64)
+    return drawn, out
 
 
 def uniforms(stream, seed, identity, instance, count):

@@ -11,8 +11,7 @@ import numpy as np
 from . import cars
 from .carbody import TYPES
 from .cars import REGIONS  # noqa: F401  (part of a world's interface)
-from .draws import (IDENTITY, INSTANCE, Attribute, cdf, in_chunks, linked, normal, pick, rare, truncated,
-                    uniforms)
+from .draws import attribute_table, cdf, in_chunks, linked, normal, opened, pick, rare, truncated
 from .places import PLACES
 
 VERSION = 1
@@ -31,18 +30,7 @@ _BINARY = ("rim_dark", "cladding", "roof_rack", "spoiler", "lamps_on", "paint_me
 _CLASSES = {"body_type": TYPES, "rim_style": ("five", "many", "disc", "steel"), "background": PLACES,
             "roof": ("plain", "sunroof", "contrast"), "occluder": ("none", "post", "bush")}
 
-
-def _attribute(name):
-    level = "identity" if name in _IDENTITY else "instance"
-    if name in _CLASSES:
-        return Attribute(name, "category", level, classes=_CLASSES[name])
-    if name in _BINARY:
-        return Attribute(name, "binary", level)
-    low, high, unit = _RANGES.get(name, (0, 1, ""))
-    return Attribute(name, "real", level, low, high, unit=unit, flips=name in ("yaw", "light_side"))
-
-
-NAMES = tuple(_attribute(name) for name in _IDENTITY + _INSTANCE)
+NAMES = attribute_table(_IDENTITY, _INSTANCE, _RANGES, _BINARY, _CLASSES, flips=("yaw", "light_side"))
 CODES = (len(_IDENTITY), len(_INSTANCE), 0, 45)              # how many draws of each kind the scene uses
 
 
@@ -52,11 +40,7 @@ def attributes(seed, identity, instance, correlated=True, hard=False):
 
     seed: int. identity, instance: int arrays [n]. Categories are class indices, binaries 0 or 1.
     """
-    identity, instance = np.broadcast_arrays(np.atleast_1d(identity), np.atleast_1d(instance))
-    who = uniforms(IDENTITY, seed, identity, np.zeros_like(instance), len(_IDENTITY)).T
-    now = uniforms(INSTANCE, seed, identity, instance, len(_INSTANCE)).T
-    a = dict(zip(_IDENTITY + _INSTANCE, (*who, *now), strict=True))
-    out = {name: values.copy() for name, values in a.items()}
+    a, out = opened(seed, identity, instance, NAMES)
     # identity
     out["body_type"] = pick(a["body_type"], TYPE_SHARES)
     out["rim_style"] = pick(a["rim_style"], (0.35, 0.30, 0.20, 0.15))
@@ -77,8 +61,7 @@ def attributes(seed, identity, instance, correlated=True, hard=False):
     out["lamps_on"] = rare(a["lamps_on"], 0.25, 1.0)
     out["background"] = pick(a["background"], (0.35, 0.25, 0.20, 0.20))
     out["light_side"], out["light_warmth"] = 2 * a["light_side"] - 1, 2 * a["light_warmth"] - 1
-    out["occluder"] = pick(a["occluder"], (0.4, 0.3, 0.3)) if hard else np.zeros(len(identity))
-    out["key"] = np.stack([np.full(len(identity), seed), identity, instance], 1).astype(np.int64)
+    out["occluder"] = pick(a["occluder"], (0.4, 0.3, 0.3)) * hard
     return out
 
 

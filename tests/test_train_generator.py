@@ -13,7 +13,7 @@ from restyle_lib.training.augment import KINDS, augment
 from restyle_lib.training.generator import GeneratorTraining, generator_share, train_generator
 from restyle_lib.training.inherit import copy_matching
 from restyle_lib.training.loop import load_state
-from restyle_lib.training.warm import regress
+from restyle_lib.training.warm import image_loss, regress
 
 pytestmark = pytest.mark.filterwarnings("error")
 CHANNELS = {4: 8, 8: 8, 16: 6}
@@ -171,3 +171,24 @@ def test_regression_on_codes_fits_its_images_and_needs_them(tmp_path):
     assert losses[-1] < 0.7 * losses[0]
     with pytest.raises(UserError, match="codes"):
         train(tmp_path, warm_images=8)
+
+
+def test_regression_counts_more_where_the_focus_is():
+    torch.manual_seed(0)
+    output, target = torch.rand(2, 3, 16, 16), torch.rand(2, 3, 16, 16)
+    right = output.clone()
+    right[..., :8] = target[..., :8]                     # the left half is right
+    left, whole = torch.ones(2, 1, 16, 16), torch.ones(2, 1, 16, 16)
+    left[..., :8] = 9.0
+    assert image_loss(right, target, weight=left) < 0.4 * image_loss(right, target)
+    assert torch.isclose(image_loss(right, target, weight=3 * whole), image_loss(right, target))
+
+
+def test_warm_start_looks_where_the_world_says(tmp_path):
+    focus = np.zeros((len(CODES), 4, 4), np.uint8)
+    plain = train(tmp_path / "plain", warm_images=8, codes=CODES)
+    near = train(tmp_path / "near", warm_images=8, codes=CODES, focus=focus)
+    focus[:, 1:3, 1:3] = 255
+    far = train(tmp_path / "far", warm_images=8, codes=CODES, focus=focus)
+    a, b, c = (flat(parts(folder.parent)["generator"]) for folder in (plain, near, far))
+    assert same(a, b) and not same(a, c)

@@ -3,7 +3,7 @@ in a few bold locks, friendly colours; every attribute means what it means for a
 from functools import partial
 
 from . import avatars
-from .avatars import CODES, NAMES, REGIONS, attributes  # noqa: F401  (a world's interface)
+from .avatars import CODES, FOCUS, NAMES, REGIONS, attributes  # noqa: F401  (a world's interface)
 from .looks import Look
 
 VERSION = 2

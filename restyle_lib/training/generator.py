@@ -16,17 +16,18 @@ from .loop import STATE, DataOrder, Loop
 from .warm import quiet_styles, regress
 
 
-def train_generator(images, out, *, config, device="cpu", init_from=None, codes=None, perceptual=None,
-                    resume=True, force=False, max_seconds=0.0, headless=False):
+def train_generator(images, out, *, config, device="cpu", init_from=None, codes=None, focus=None,
+                    perceptual=None, resume=True, force=False, max_seconds=0.0, headless=False):
     """Trains on `images` (uint8 array-like [N, R, R, C]) in the run folder `out`; returns the result.
 
     init_from   a Generator, or a run folder, model folder or file: matching tensors are copied; a larger
                 resolution starts as the small network's image, upsampled
     codes       [N, m <= z_dim], normal: what each image was drawn from, for the warm start (see `warm`)
+    focus       uint8 [N, r, r], r dividing R: where images matter most, for the warm start
     perceptual  function (a, b) -> [B] for the warm start
     UserError if images do not fit or are fewer than a batch, a loss is not finite, or settings changed.
     """
-    trainer = _Trainer(images, config, torch.device(device), codes, perceptual)
+    trainer = _Trainer(images, config, torch.device(device), codes, focus, perceptual)
     out, batch = Path(out), config.batch
     if init_from is not None and not (resume and (out / STATE).exists()):
         for line in trainer.start_from(init_from):
@@ -35,6 +36,7 @@ def train_generator(images, out, *, config, device="cpu", init_from=None, codes=
         max(1, images // batch) for images in (config.log_every, config.save_every, config.sample_every))
     loop = Loop(out, trainer.parts(), options=config.options(), free=FREE, seed=config.seed, device=device,
                 total=trainer.warm_steps + -(-config.total_images // batch), images_per_step=batch,
+                images_at=trainer.images_at,
                 log_every=log_every, save_every=save_every,
                 hooks=[(sample_every, lambda step: trainer.sample(out / "samples", step))],
                 on_save=lambda step: trainer.export(out / "generator", step), title="generator",
@@ -68,8 +70,9 @@ class _Facts:
 class _Trainer:
     """The networks, their optimisers, and one step of training."""
 
-    def __init__(self, images, config, device, codes=None, perceptual=None):
-        c, self.c, self.device, self.perceptual = config, config, device, perceptual
+    def __init__(self, images, config, device, codes=None, focus=None, perceptual=None):
+        c, self.c, self.device = config, config, device
+        self.focus, self.perceptual = focus, perceptual if config.warm_perceptual else None
         wanted = (c.resolution, c.resolution, c.image_channels)
         if tuple(images.shape[1:]) != wanted or images.dtype != np.uint8:
             raise UserError(f"the generator trains on uint8 images [N, {c.resolution}, {c.resolution}, "
@@ -83,7 +86,8 @@ class _Trainer:
             raise UserError(f"a warm start needs codes [{len(images)}, at most {c.z_dim}], "
                             f"not {None if codes is None else list(codes.shape)}; or set both to 0")
         self.codes = torch.as_tensor(codes, dtype=torch.float32, device=device) if warm else None
-        self.order, self.images = DataOrder(len(images), c.batch, c.seed), images
+        self.images, self.order = images, DataOrder(len(images), c.batch, c.seed)
+        self.warm_order = DataOrder(len(images), c.warm_batch, c.seed) if warm else None
         if device.type == "cuda" and images.size < torch.cuda.mem_get_info(device)[0] // 3:
             self.images = torch.from_numpy(np.ascontiguousarray(images)).to(device)
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -107,7 +111,7 @@ class _Trainer:
         self.lazy_g = c.pl_every / (c.pl_every + 1) if c.path_length else 1.0
         self.lazy_d = c.r1_every / (c.r1_every + 1) if c.r1 else 1.0
         self.opt_g, self.opt_d = self._adam(self.g, self.lazy_g), self._adam(self.d, self.lazy_d)
-        self.warm_steps, self.facts = -(-c.warm_images // c.batch), _Facts(c.augment_p)
+        self.warm_steps, self.facts = -(-c.warm_images // c.warm_batch), _Facts(c.augment_p)
 
     def _adam(self, module, lazy):
         """`lazy` keeps Adam's time constants although regularisation steps come between (Section 3.1)."""
@@ -119,12 +123,13 @@ class _Trainer:
         fused = self.device.type in ("cpu", "cuda")
         return torch.optim.Adam(groups.values(), betas=(0.0, 0.99**lazy), fused=fused)
 
-    def set_rates(self, warm):
+    def set_rates(self, number):
         """The learning rates of the settings, also after a state with others was loaded. The regression wants
         momentum and a mapping network at the full rate (its layers hold a hundredfold of their weights)."""
-        c = self.c
+        c, warm = self.c, number < self.warm_steps
+        rate_g = c.warm_lr * min(1.0, 3 * (1 - number / self.warm_steps)) if warm else c.lr_g
         shares = {"mapping": 100.0 if warm else 1.0, "noise_strength": c.noise_rate, "other": 1.0}
-        for optimizer, rate, lazy in ((self.opt_g, c.lr_g, self.lazy_g), (self.opt_d, c.lr_d, self.lazy_d)):
+        for optimizer, rate, lazy in ((self.opt_g, rate_g, self.lazy_g), (self.opt_d, c.lr_d, self.lazy_d)):
             for group in optimizer.param_groups:
                 group["lr"] = rate * lazy * shares[group["kind"]]
                 group["betas"] = (0.9 if warm else 0.0, 0.99**lazy)
@@ -133,8 +138,7 @@ class _Trainer:
         return {"generator": self.g, "ema": self.ema, "discriminator": self.d, "optimizer_g": self.opt_g,
                 "optimizer_d": self.opt_d, "facts": self.facts}
 
-    def _batch(self, step):
-        rows = self.order(step)
+    def _batch(self, rows):
         if isinstance(self.images, torch.Tensor):
             x = self.images[torch.from_numpy(rows).to(self.device)]
         else:
@@ -168,18 +172,19 @@ class _Trainer:
             p.requires_grad_(not discriminator and id(p) not in self.frozen)
 
     def step(self, number):
-        images = self._batch(number)
-        self.set_rates(warm=number < self.warm_steps)
+        self.set_rates(number)
         if number < self.warm_steps:
             self.opt_g.zero_grad(set_to_none=True)
-            terms = self._warm(images, number, 1.0)
+            rows = self.warm_order(number)
+            terms = self._warm(self._batch(rows), rows, 1.0)
         else:
-            terms = self._adversarial(images, number)
+            terms = self._adversarial(number - self.warm_steps)
         self._average(number)
         return terms
 
-    def _adversarial(self, images, number):
-        c, number = self.c, number - self.warm_steps
+    def _adversarial(self, number):
+        c, rows = self.c, self.order(number)
+        images = self._batch(rows)
         with torch.set_grad_enabled(c.reuse_fakes or c.reuse_gradient):
             fakes = self._fakes()
         self._freeze(False)
@@ -204,7 +209,7 @@ class _Trainer:
         if c.warm_half:
             weight *= 0.5 ** (number * c.batch / c.warm_half)
         if weight > 1e-3:
-            terms |= self._warm(images, number + self.warm_steps, weight)
+            terms |= self._warm(images, rows, weight)
         else:
             self.opt_g.step()
         if c.path_length and number % c.pl_every == 0:
@@ -222,11 +227,14 @@ class _Trainer:
         loss.backward()
         optimizer.step()
 
-    def _warm(self, images, number, weight):
+    def _warm(self, images, rows, weight):
         """Adds the regression's gradient to what the generator holds, and steps."""
-        codes = self.codes[torch.from_numpy(self.order(number)).to(self.device)]
+        codes, where = self.codes[torch.from_numpy(rows).to(self.device)], None
+        if self.focus is not None and self.c.warm_focus:
+            focus = torch.from_numpy(np.stack([self.focus[row] for row in rows])[:, None]).to(self.device)
+            where = 1 + self.c.warm_focus / 255 * F.interpolate(focus.float(), size=images.shape[2:])
         with self._amp():
-            loss = regress(self.g, codes, images, self.perceptual)
+            loss = regress(self.g, codes, images, self.perceptual, where)
         (weight * loss).backward()
         self.opt_g.step()
         return {"regression": loss}
@@ -253,25 +261,30 @@ class _Trainer:
         self._update(self.opt_g, penalty * (c.path_length * c.pl_every))
         return {"path_penalty": penalty, "path_length": lengths.mean()}
 
+    def images_at(self, step):
+        """Images seen in the first `step` steps."""
+        warm = min(step, self.warm_steps)
+        return warm * self.c.warm_batch + (step - warm) * self.c.batch
+
     @torch.no_grad()
     def _average(self, number):
-        c = self.c
-        half = min(c.ema_images, (number + 1) * c.batch * c.ema_rampup) if self.facts.ramp else c.ema_images
-        beta = 0.5 ** (c.batch / max(half, 1e-8))
+        c, seen = self.c, self.images_at(number + 1)
+        half = min(c.ema_images, seen * c.ema_rampup) if self.facts.ramp else c.ema_images
+        beta = 0.5 ** ((seen - self.images_at(number)) / max(half, 1e-8))
         torch._foreach_lerp_(list(self.ema.parameters()), list(self.g.parameters()), 1 - beta)
 
     @torch.no_grad()
     def sample(self, folder, step):
         """Writes an 8 x 8 grid of fixed draws by the averaged generator."""
         rows = torch.cat([self.ema(self.ema.mapping(z)) for z in self.sample_z.split(16)])
-        write_grid(rows, folder / f"{step * self.c.batch:09d}.png", columns=8)
+        write_grid(rows, folder / f"{self.images_at(step):09d}.png", columns=8)
 
     def export(self, folder, step):
         """Saves the averaged generator with the mean of 10,000 seeded mapped draws as w_mean."""
         from ..checkpoints.own import save_model
         result = copy.deepcopy(self.ema)
         result.estimate_w_mean(10_000, self.c.seed)
-        save_model(folder, result, "generator", images=step * self.c.batch, seed=self.c.seed,
+        save_model(folder, result, "generator", images=self.images_at(step), seed=self.c.seed,
                    training=self.c.options())
 
     def start_from(self, source):

@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 
 
-def regress(generator, codes, images, perceptual=None):
+def regress(generator, codes, images, perceptual=None, weight=None):
     """Loss of G(f([codes, fresh normals])) against `images` [B, C, R, R]; codes [B, m <= z_dim]."""
     free = torch.randn(len(codes), generator.config["z_dim"] - codes.shape[1], device=codes.device)
-    output = generator(generator.mapping(torch.cat([codes, free], 1)), noise="random")
-    return image_loss(output, images, perceptual)
+    output = generator(generator.mapping(torch.cat([codes, free], 1)), noise="none")
+    return image_loss(output, images, perceptual, weight)
 
 
 @torch.no_grad()
@@ -26,13 +26,21 @@ def quiet_styles(generator, share=0.03):
             parameter.mul_(share)
 
 
-def image_loss(output, target, perceptual=None):
-    """L1 + L2 at four scales + L1 of the gradients (+ 2 x a perceptual distance (a, b) -> [B])."""
-    loss = (output - target).abs().mean()
-    for axis in (2, 3):
-        loss = loss + 2 * (output.diff(dim=axis) - target.diff(dim=axis)).abs().mean()
+def image_loss(output, target, perceptual=None, weight=None):
+    """L1 + L2 at four scales + L1 of the gradients, weighted by `weight` [B, 1, R, R]; (+ a perceptual
+    distance (a, b) -> [B])."""
+    weight = torch.ones_like(output[:, :1]) if weight is None else weight
     difference = output - target
+    loss = _mean(difference.abs(), weight)
+    for axis in (2, 3):
+        side = weight.shape[axis] - 1
+        loss = loss + 2 * _mean(difference.diff(dim=axis).abs(), weight.narrow(axis, 1, side))
     for _ in range(4):
-        loss = loss + difference.square().mean()
-        difference = F.avg_pool2d(difference, 2) if min(difference.shape[2:]) > 1 else difference
-    return loss if perceptual is None else loss + 2 * perceptual(output, target).mean()
+        loss = loss + _mean(difference.square(), weight)
+        if min(difference.shape[2:]) > 1:
+            difference, weight = F.avg_pool2d(difference, 2), F.avg_pool2d(weight, 2)
+    return loss if perceptual is None else loss + perceptual(output, target).mean()
+
+
+def _mean(values, weight):
+    return (values * weight).mean() / weight.mean()

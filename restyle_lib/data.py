@@ -1,6 +1,7 @@
 """Images for use: of a dataset, of a domain, or of your own files; and their export."""
 import csv
 import io
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,33 +12,66 @@ from .domains import load_dataset, load_domain
 from .errors import UserError
 from .files import atomic
 from .pixels import decode, encode_png, to_pixels, to_tensor  # noqa: F401  (part of this module's names)
-from .sources import RenderedImages, discover
+from .sources import discover
+from .splits import RenderedImages
+
+MAX_BAD = 100                       # images of a split that may be bad (or one in a hundred) in use
 
 
 class LazyImages:
-    """Files as an array uint8 [N, H, W, C]: decoded when indexed by an int, a slice or an int array."""
+    """Files as an array uint8 [N, H, W, C]: decoded when indexed by an int, a slice or an int array.
 
-    dtype = np.dtype(np.uint8)
+    An image that cannot be read is named on stderr, once, and the next good one stands in its place; `bad`
+    counts them: {index: its stand-in}. UserError: more than MAX_BAD of them, or none is good."""
+
+    dtype, ndim = np.dtype(np.uint8), 4
 
     def __init__(self, source, size, fit, count):
-        self.source, self.size, self.fit = source, tuple(size), fit
-        self.shape = (count, *self.size, source.dataset.channels)
+        self.source, self.look, self.bad = source, (tuple(size), fit), {}
+        self.shape = (count, *size, source.dataset.channels)
 
     def __len__(self):
         return self.shape[0]
 
+    @property
+    def size(self):
+        """The number of values, as of an array."""
+        return int(np.prod(self.shape))
+
     def __getitem__(self, index):
         chosen = np.arange(len(self))[index]
-        pixels = self.source.read(np.atleast_1d(chosen), self.size, self.fit)
+        pixels = np.stack([self._read(int(row)) for row in np.atleast_1d(chosen)])
         return pixels if np.ndim(chosen) else pixels[0]
+
+    def __array__(self, dtype=None, copy=None):
+        return self[:].astype(dtype or self.dtype, copy=False)
+
+    def _read(self, row):
+        for _ in range(len(self)):
+            try:
+                if row not in self.bad:
+                    return self.source.load(row, *self.look)
+            except UserError as error:
+                self._skip(row, error)
+            row = self.bad[row]
+        raise UserError(f"none of the {len(self)} images of {self.source.dataset.name} can be read")
+
+    def _skip(self, row, error):
+        self.bad[row] = (row + 1) % len(self)
+        what = f"the split '{self.source.name}' of {self.source.dataset.name}"
+        tqdm.write(f"skipped: {error}; the image after it is used instead ({len(self.bad)} of {len(self)} in "
+                   f"{what})", file=sys.stderr)
+        if len(self.bad) > max(MAX_BAD, len(self) // 100):
+            raise UserError(f"{len(self.bad)} images of {what} are bad; python -m restyle_lib data verify "
+                            f"{self.source.dataset.name} lists them")
 
 
 def images(dataset, split, size=None, *, count=None, indices=None, fit="stretch", progress=True):
     """Images of a dataset's split, uint8 [N, H, W, C]: the first `count`, those at `indices`, or all.
 
     size: [H, W], by default the dataset's. Rendered splits come from a memory-mapped cache; files are decoded
-    when the result is indexed. dataset: a name, a YAML path or a Dataset. UserError for anything that is not
-    there.
+    when the result is indexed (see LazyImages). dataset: a name, a YAML path or a Dataset. UserError for
+    anything that is not there.
     """
     dataset = load_dataset(dataset)
     source = dataset.split(split)

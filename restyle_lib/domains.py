@@ -72,8 +72,8 @@ class RenderedSource:
 
 @dataclass(frozen=True)
 class FileSource:
-    """Images in a folder or zip, nested as they may be; `path` is relative to the YAML file."""
-    kind: str = _field(_choice("folder", "zip"))
+    """Images in a folder, zip or LMDB, nested as they may be; `path` is relative to the YAML file."""
+    kind: str = _field(_choice("folder", "zip", "lmdb"))
     path: str = _field(TEXT)
 
 
@@ -113,7 +113,7 @@ class Dataset:
 
     def split(self, name):
         """An ImageSource of the split `name`; UserError names the splits there are."""
-        from .sources import open_split
+        from .splits import open_split
         if name not in self.splits:
             raise suggest(name, self.splits, f"split of {self.name}")
         return open_split(self, name)
@@ -188,8 +188,8 @@ def load_dataset(name):
     values = _read(path)
     source = values.get("source")
     kind = source.get("kind") if isinstance(source, dict) else None
-    if kind not in ("rendered", "folder", "zip"):
-        raise UserError(f"{path}: source must have a kind; accepted: rendered, folder, zip")
+    if kind not in ("rendered", "folder", "zip", "lmdb"):
+        raise UserError(f"{path}: source must have a kind; accepted: rendered, folder, zip, lmdb")
     rendered = kind == "rendered"
     values["source"] = _build(RenderedSource if rendered else FileSource, source, path, "source.")
     splits = values.get("splits", {} if rendered else WHOLE)

@@ -1,31 +1,24 @@
-"""Where images come from: files in folders and zips, or a rendered world; found, split, read one by one."""
-import csv
+"""Image files wherever they lie, in folders, zips and LMDBs: found, named, and read one by one."""
 import functools
-import hashlib
-import io
 import os
 import re
 import stat
 import zipfile
-import zlib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-
-from .domains import RenderedSource
 from .errors import UserError
-from .pixels import decode
-from .rendered import draws
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".gif")
-MAX_FILE = 512 * 2**20
+LMDB_SUFFIXES, LMDB_FILE = (".lmdb", ".mdb"), "data.mdb"    # an LMDB in one file; what its folder holds
+MAX_FILE, MIN_VALUE = 512 * 2**20, 32                       # bytes; no encoded image is smaller than that
 
 
 @dataclass(frozen=True)
 class Item:
-    """One image file; `name` is its relative path, with slashes; `member` its place inside the zip `path`."""
+    """One image file; `name` is its relative path, with slashes; `member` its place inside `path`: a name in
+    a zip, a key (in hexadecimal digits) in an LMDB."""
     name: str
     path: Path
     member: str = ""
@@ -33,18 +26,32 @@ class Item:
     def read(self):
         """Its bytes. UserError when they cannot be had."""
         try:
-            if not self.member:
-                if self.path.stat().st_size > MAX_FILE:
-                    raise UserError(f"{self.name} is larger than {MAX_FILE >> 20} MiB")
-                return self.path.read_bytes()
-            archive = _archive(self.path)
-            if archive.getinfo(self.member).file_size > MAX_FILE:
-                raise UserError(f"{self.name} is larger than {MAX_FILE >> 20} MiB")
-            return archive.read(self.member)
+            return entry(self.path, self.member)
         except OSError as error:
             raise UserError(f"{self.name} cannot be read ({error.strerror or error})") from None
-        except (zipfile.BadZipFile, RuntimeError, EOFError, ValueError, KeyError, zlib.error) as error:
-            raise UserError(f"{self.name} cannot be read from {self.path.name} ({error})") from None
+        except UserError:
+            raise
+        except Exception as error:                          # archives raise many types where they are damaged
+            where = f" from {self.path.name}" if self.member else ""
+            raise UserError(f"{self.name} cannot be read{where} ({error})") from None
+
+
+def entry(path, member=""):
+    """The bytes of a file, or of a member of a zip or an LMDB. Raises what their readers raise."""
+    if not member:
+        size, read = path.stat().st_size, path.read_bytes
+    elif path.suffix.lower() == ".zip":
+        archive = _archive(path)
+        size, read = archive.getinfo(member).file_size, functools.partial(archive.read, member)
+    else:
+        with _database(path).begin() as values:
+            data = values.get(bytes.fromhex(member))
+        if data is None:
+            raise KeyError(f"no such key: {bytes.fromhex(member)!r}")
+        size, read = len(data), lambda: data
+    if size > MAX_FILE:
+        raise ValueError(f"larger than {MAX_FILE >> 20} MiB")
+    return read()
 
 
 def _archive(path):
@@ -57,14 +64,30 @@ def _opened(path, changed, process):
     return zipfile.ZipFile(path)
 
 
-def discover(paths, leave_out=None):
-    """Image files of files, folders and zips, nested -> (list of Items in order, number of files passed
-    over).
+def _database(path):
+    """An open LMDB (a folder, or one file), kept: a process may open it only once."""
+    return _environment(path.resolve())
 
-    Names are relative to the folder or zip they were found in; where two inputs give the same name, both get
-    the name of their folder before it. Hidden files count as passed over. UserError for a path that is not
-    there, for a zip with a member that leaves it, and where there is no image at all. leave_out: a folder not
-    to look into.
+
+@functools.lru_cache(maxsize=8)
+def _environment(path):
+    try:
+        import lmdb
+    except ImportError:
+        raise UserError(f"{path} is an LMDB; reading it needs a package: pip install lmdb") from None
+    try:
+        return lmdb.open(str(path), readonly=True, lock=False, readahead=False, subdir=path.is_dir())
+    except lmdb.Error as error:
+        raise UserError(f"{path} is not a readable LMDB ({error})") from None
+
+
+def discover(paths, leave_out=None):
+    """Image files of files, folders, zips and LMDBs -> (list of Items in order, number of files passed over).
+
+    Names are relative to the folder, zip or LMDB they were found in; where two inputs give the same name,
+    both get the name of their folder before it. Hidden files count as passed over. UserError for a path that
+    is not there, for a zip or LMDB with a member that leaves it, and where there is no image at all.
+    leave_out: a folder not to look into.
     """
     groups, passed = [], 0
     leave_out = Path(leave_out).resolve() if leave_out is not None else None
@@ -92,6 +115,8 @@ def discover(paths, leave_out=None):
 
 
 def _folder(folder, leave_out):
+    if (folder / LMDB_FILE).is_file():
+        return _values(folder, "")
     items, passed = [], 0
 
     def refuse(error):
@@ -100,6 +125,12 @@ def _folder(folder, leave_out):
     for root, folders, files in os.walk(folder, onerror=refuse):
         shown = sorted(f for f in folders if not f.startswith("."))
         folders[:] = [f for f in shown if (Path(root) / f).resolve() != leave_out]
+        for inner in [f for f in folders if (Path(root) / f / LMDB_FILE).is_file()]:
+            folders.remove(inner)
+            path = Path(root) / inner
+            found, over = _values(path, f"{path.relative_to(folder).as_posix()}/")
+            items += found
+            passed += over
         for name in sorted(files):
             path = Path(root) / name
             found, over = _file(path, path.relative_to(folder).as_posix(), zips_named=True)
@@ -114,6 +145,8 @@ def _file(path, name, zips_named):
         return [], 1
     if path.suffix.lower() == ".zip":
         return _members(path, f"{name}/" if zips_named else "")
+    if path.suffix.lower() in LMDB_SUFFIXES:
+        return _values(path, f"{name}/" if zips_named else "")
     return ([Item(name, path)], 0) if path.suffix.lower() in SUFFIXES else ([], 1)
 
 
@@ -126,8 +159,7 @@ def _members(path, prefix):
         raise UserError(f"{path} is not a readable zip file ({error})") from None
     for member in members:
         name = PurePosixPath(member.filename.replace("\\", "/"))
-        leaves = name.is_absolute() or ".." in name.parts or re.match("[A-Za-z]:", str(name))
-        if leaves or stat.S_ISLNK(member.external_attr >> 16):
+        if _leaves(name) or stat.S_ISLNK(member.external_attr >> 16):
             raise UserError(f"{path}: the member '{member.filename}' is a link or leaves the zip; such files "
                             "are refused")
         if member.is_dir():
@@ -140,157 +172,24 @@ def _members(path, prefix):
     return sorted(items, key=lambda item: item.name), passed
 
 
-# ---- splits of a dataset: len, names, groups, read, load, attributes, table
-
-def open_split(dataset, name):
-    """The ImageSource of one split of a Dataset."""
-    kind = RenderedImages if isinstance(dataset.source, RenderedSource) else FileImages
-    return kind(dataset, dataset.splits[name], name)
+def _leaves(name):
+    """Whether a member's name would lie outside of the folder that its archive stands for."""
+    return name.is_absolute() or ".." in name.parts or re.match("[A-Za-z]:", str(name))
 
 
-class ImageSource:
-    """Numbered images: len(), `names`, `groups` (int array [N], equal for what belongs together)."""
-
-    def load(self, index, size=None, fit="stretch"):
-        """Image `index` -> uint8 [H, W, C] at `size` [H, W], by default the dataset's or the file's own."""
-        return self.read([index], size, fit)[0]
-
-    def attributes(self, index):
-        """{name: value} of image `index`, or None where the dataset has none."""
-        table = self.table([index])
-        return {name: column[0].item() for name, column in table.items()} if table else None
-
-
-class RenderedImages(ImageSource):
-    """A split of a rendered world: image i is instance i % instances of identity first + i // instances."""
-
-    def __init__(self, dataset, split, name):
-        from .rendered import world
-        self.dataset, self.split, self.name, self.world = dataset, split, name, world(dataset.source.world)
-        index = np.arange(split.identities[1] * split.instances)
-        self.identity, self.instance = split.identities[0] + index // split.instances, index % split.instances
-        pairs = zip(self.identity.tolist(), self.instance.tolist(), strict=True)
-        self.names = [f"{identity:07d}_{instance}" for identity, instance in pairs]
-        self.groups = index // split.instances
-
-    def __len__(self):
-        return len(self.names)
-
-    def scene(self, indices):
-        """What the world's render() takes, for some images."""
-        return self.world.attributes(self.dataset.source.seed, self.identity[indices], self.instance[indices],
-                                     correlated=self.split.correlated, hard=self.split.hard)
-
-    def codes(self, indices):
-        """The standard normals [n, m] that some images were drawn from (see training.warm)."""
-        seed = self.dataset.source.seed
-        return draws.codes(seed, self.identity[indices], self.instance[indices], self.world.CODES)
-
-    def table(self, indices=None):
-        """{attribute: array [n]}: real values, 0 or 1, or class indices."""
-        scene = self.scene(slice(None) if indices is None else np.asarray(indices, dtype=int))
-        return {spec.name: scene[spec.name] for spec in self.world.NAMES}
-
-    def read(self, indices, size=None, fit="stretch"):
-        """uint8 [n, H, W, C], drawn at `size` (the renderer knows no resolution)."""
-        images = self.world.render(self.scene(np.asarray(indices, dtype=int)), *(size or self.dataset.size))
-        images = images.permute(0, 2, 3, 1).numpy()
-        return images if self.dataset.channels == 3 else luma(images)
-
-    def masks(self, indices, size=None):
-        """{region: float32 [n, H, W] in [0, 1]}."""
-        size = size or self.dataset.size
-        masks = self.world.render(self.scene(np.asarray(indices, dtype=int)), *size, masks=True)[1]
-        return {region: mask.numpy() for region, mask in masks.items()}
-
-
-def luma(pixels):
-    """uint8 [..., 3] -> uint8 [..., 1], ITU-R 601."""
-    return np.rint(pixels @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)[..., None]
-
-
-class FileImages(ImageSource):
-    """A split of a folder or zip."""
-
-    def __init__(self, dataset, split, name):
-        self.dataset, self.split, self.name = dataset, split, name
-        root = (dataset.path.parent / Path(dataset.source.path).expanduser()).resolve()
-        self.items, _ = discover([root])
-        self.labels = _labels(dataset, root)
-        self.items = [item for item in self.items if self._belongs(item.name)]
-        if not self.items:
-            raise UserError(f"{dataset.path}: the split '{name}' of {dataset.name} holds no image of {root}")
-        self.names = [item.name for item in self.items]
-        number = {group: i for i, group in enumerate(dict.fromkeys(map(self._group, self.names)))}
-        self.groups = np.array([number[self._group(name)] for name in self.names])
-
-    def __len__(self):
-        return len(self.items)
-
-    def _group(self, name):
-        """What must not straddle splits: the file, its folder, or the value of a column of the attributes."""
-        group = self.dataset.group
-        if group in (None, "folder"):
-            return name if group is None else str(PurePosixPath(name).parent)
-        if group not in self.labels.get(name, {}):
-            raise UserError(f"{self.dataset.path}: group '{group}' is not a column of the attributes for "
-                            f"{name}")
-        return self.labels[name][group]
-
-    def _belongs(self, name):
-        split = self.split
-        if split.folder is not None and not PurePosixPath(name).is_relative_to(split.folder):
-            return False
-        if split.list is not None and name not in _listed(self.dataset.path.parent / split.list):
-            return False
-        if split.part is not None:
-            digest = hashlib.sha256(self._group(name).encode()).digest()
-            return split.part[0] <= int.from_bytes(digest[:8]) / 2**64 < split.part[1]
-        return True
-
-    def read(self, indices, size=None, fit="stretch"):
-        """uint8 [n, H, W, C]; images without a common size need `size`."""
-        look = self.dataset.channels, self.dataset.window, size or self.dataset.size, fit
-        return np.stack([decode(self.items[i].read(), self.items[i].name, *look) for i in indices])
-
-    def table(self, indices=None):
-        """{column: array [n]} of the attributes' CSV, as numbers where all are; None without one."""
-        if not self.labels:
-            return None
-        names = self.names if indices is None else [self.names[i] for i in indices]
-        rows = [self.labels.get(name, {}) for name in names]
-        columns = next(iter(self.labels.values()))
-        return {column: _numbers([row.get(column, "") for row in rows]) for column in columns}
-
-
-def _numbers(values):
-    try:
-        return np.array([float(value) if value != "" else np.nan for value in values])
-    except ValueError:
-        return np.array(values)
-
-
-@functools.lru_cache(maxsize=8)
-def _listed(path):
-    try:
-        return frozenset(line.strip() for line in path.read_text(encoding="utf-8").splitlines())
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read a split's list {path}: {getattr(error, 'strerror', error)}") from None
-
-
-def _labels(dataset, root):
-    """{image name: {column: text}} of the attributes' CSV, beside the YAML file or in the folder or zip."""
-    if dataset.attributes is None:
-        return {}
-    path = dataset.path.parent / dataset.attributes
-    try:
-        if not path.exists() and root.is_dir():
-            path = root / dataset.attributes
-        data = path.read_bytes() if path.exists() else _archive(root).read(dataset.attributes)
-        rows = list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"))))
-        first = next(iter(rows[0]))
-        return {row[first]: {key: row[key] for key in row if key not in (first, None)} for row in rows}
-    except (OSError, KeyError, UnicodeDecodeError, csv.Error, IndexError, zipfile.BadZipFile):
-        raise UserError(f"{dataset.path}: attributes {dataset.attributes} is not a readable CSV beside the "
-                        "file or "
-                        f"in {root}, with a header and the image's name first") from None
+def _values(path, prefix):
+    """The values of an LMDB, by key; keys that are no text are named in hexadecimal digits. Values of a few
+    bytes (counts, as some writers leave beside the images) are passed over."""
+    items, passed = [], 0
+    with _database(path).begin(buffers=True) as values:
+        for key, value in values.cursor():
+            key = bytes(key)
+            if len(value) < MIN_VALUE:
+                passed += 1
+                continue
+            name = key.decode("utf-8", "replace").replace("\\", "/")
+            name = name if name.isprintable() and "\ufffd" not in name else key.hex()
+            if _leaves(PurePosixPath(name)):
+                raise UserError(f"{path}: the key '{name}' leaves the LMDB; such keys are refused")
+            items.append(Item(f"{prefix}{name}", path, key.hex()))
+    return items, passed

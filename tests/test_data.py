@@ -127,7 +127,7 @@ def test_groups_do_not_straddle_splits(tmp_path):
     assert all((a.groups == a.groups[i]).sum() == 3 == (people == people[i]).sum() for i in range(len(a)))
     with pytest.raises(UserError, match="group 'colour' is not a column"):
         files(tmp_path, splits=halves, attributes="labels.csv", group="colour").split("a")
-    with pytest.raises(UserError, match="attributes none.csv is not a readable CSV"):
+    with pytest.raises(UserError, match="there is no attributes file none.csv beside"):
         files(tmp_path, attributes="none.csv").split("all")
 
 

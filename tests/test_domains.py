@@ -97,7 +97,7 @@ def test_wrong_geometry_is_refused(write, old, new, message):
 
 
 @pytest.mark.parametrize("text, message", [
-    (DATASET.replace("folder", "ftp"), "source must have a kind; accepted: rendered, folder, zip"),
+    (DATASET.replace("folder", "ftp"), "source must have a kind; accepted: rendered, folder, zip, lmdb"),
     (DATASET.replace("{kind: folder, path: photos}", "photos"), "source must have a kind"),
     (DATASET.replace("path: photos", "world: photos"), "unknown field 'source.world'.*accepted: kind, path"),
     (DATASET.replace(", path: photos", ""), "source.path is missing"),

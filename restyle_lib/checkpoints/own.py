@@ -20,6 +20,7 @@ KINDS = {
     "identity":      "restyle_lib.models.features:IdentityNet",
     "perceptual":    "restyle_lib.models.features:PerceptualNet",
     "attributes":    "restyle_lib.models.features:AttributeReader",
+    "moco":          "restyle_lib.models.features:ContrastNet",
 }
 EXACT = ("running_mean", "running_var", "num_batches_tracked", "w_mean")     # kept in float32
 

@@ -42,16 +42,22 @@ class IdentityNet(nn.Module):
 class PerceptualNet(nn.Module):
     """Images -> five feature maps, from full size down to an eighth; `distance` compares them as LPIPS does.
 
-    Five 3x3 convolutions, 0.27 M parameters, 65 MMAC at 64 x 64. It is trained by this project on rendered
-    images: its distance is not LPIPS and is never called so."""
+    Five 3x3 convolutions, 0.27 M parameters, 65 MMAC at 64 x 64; or the stem and stages of a small `backbone`.
+    It is trained by this project on rendered images: its distance is not LPIPS and is never called so."""
 
-    def __init__(self, input_size=(64, 64), channels=(32, 64, 96, 96, 128)):
+    def __init__(self, input_size=(64, 64), channels=(32, 64, 96, 96, 128), backbone=None):
         super().__init__()
         self.config = dict(input_size=list(input_size), channels=list(channels))
-        self.channels, strides = tuple(channels), (1, 2, 2, 1, 2)
-        self.layers = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(a, b, 3, stride, 1, bias=False), nn.BatchNorm2d(b), nn.ReLU())
-            for (a, b), stride in zip(pairwise((3, *channels)), strides, strict=True))
+        self.channels = tuple(channels)
+        if backbone:
+            self.config["backbone"] = backbone
+            trunk = build_backbone(backbone, 3, channels=self.channels)
+            stages = (trunk.body[a + 1:b + 1] for a, b in pairwise((-1, *trunk.taps)))
+            self.layers = nn.ModuleList([nn.Sequential(trunk.stem, trunk.activation), *stages])
+        else:
+            self.layers = nn.ModuleList(
+                nn.Sequential(nn.Conv2d(a, b, 3, stride, 1, bias=False), nn.BatchNorm2d(b), nn.ReLU())
+                for (a, b), stride in zip(pairwise((3, *channels)), (1, 2, 2, 1, 2), strict=True))
         self.weights = nn.ParameterList(torch.full((c,), 1 / len(channels)) for c in channels)
 
     def forward(self, images):
@@ -150,6 +156,23 @@ def _range(attribute):
 
 def _last_size(backbone, input_size):
     return tuple(math.ceil(side / backbone.strides[-1]) for side in input_size)
+
+
+class ContrastNet(nn.Module):
+    """Images [B, C, H, W] -> unit features [B, width]: a small trunk trained by MoCo, averaged over space."""
+
+    def __init__(self, input_size=(64, 64), channels=None, backbone="resnet_small"):
+        super().__init__()
+        self.config = dict(input_size=list(input_size), channels=channels, backbone=backbone)
+        self.backbone = build_backbone(backbone, 3, **({"channels": tuple(channels)} if channels else {}))
+        self.width = self.backbone.channels[-1]
+
+    def pooled(self, images):
+        """Features [B, width] before they are scaled to unit length."""
+        return self.backbone(rgb(images))[-1].mean((2, 3))
+
+    def forward(self, images):
+        return F.normalize(self.pooled(images))
 
 
 class FaceEmbedding(nn.Module):

@@ -58,7 +58,7 @@ def train_generator(force, **settings):
 @click.argument("kind")
 @_training
 def train_features(force, **settings):
-    """Train an identity, attributes or perceptual network."""
+    """Train a network: identity, attributes, perceptual, identity-judge, perceptual-judge or moco."""
     from . import commands
 
     click.echo(commands.features(**settings, force=force, resume=not force))

@@ -1,8 +1,11 @@
 """What `train ...` does: a domain's images and labels, settings from presets and pairs, a trainer."""
+from pathlib import Path
+
 import numpy as np
 
 from .. import data, options, weights
 from ..errors import UserError
+from ..files import atomic
 from ..runs import choose_device
 from . import presets
 
@@ -19,21 +22,26 @@ def generator(domain, out, pairs=(), *, size="embedded", count=None, init_from=N
     images = data.images(dataset, "train", domain.crop_size, count=count, fit=domain.fit)
     if domain.crop_size != (domain.resolution, domain.resolution):
         images = data.square(images[:], domain)
+    images = _smaller(images, config.resolution)
     source = dataset.split("train")
-    codes = perceptual = None
+    codes = focus = perceptual = None
     if config.warm_images and hasattr(source, "codes"):
         codes = source.codes(np.arange(len(images)))
-        if domain.networks.get("perceptual") in weights.shipped():
+        focus = _focus(source, len(images), domain, Path(out) / "focus.npy") if config.warm_focus else None
+        if config.warm_perceptual:
             network = weights.load_network(domain.networks["perceptual"], "perceptual", device)
-            perceptual = network.requires_grad_(False).distance
+            network.requires_grad_(False)
+
+            def perceptual(a, b):
+                return config.warm_perceptual * network.distance(a, b)
     return train_generator(images, out, config=config, device=device, init_from=init_from, codes=codes,
-                           perceptual=perceptual, **how)
+                           focus=focus, perceptual=perceptual, **how)
 
 
 def features(kind, domain, out, pairs=(), *, count=None, device="auto", **how):
-    """Trains a network of `kind` ("identity", "attributes", "perceptual") on a domain's labelled images."""
-    from .features import FeatureTraining, train_features
-    domain, changes = data.load_domain(domain), _changes(FeatureTraining, pairs)
+    """Trains a network of `kind` (a row of presets.FEATURES) on a domain's images and their labels."""
+    from .features import settings_class, train_features
+    domain, changes = data.load_domain(domain), _changes(settings_class(kind), pairs)
     config, device = presets.feature(kind, **{"flip": domain.flip} | changes), choose_device(device)
     dataset = data.domain_dataset(domain, "train")
     images, labels, specs = _labelled(dataset, "train", domain, count)
@@ -79,6 +87,34 @@ def _held_out(dataset):
 def _spread(source, count):
     """`count` indices over all of a source, evenly."""
     return np.unique(np.linspace(0, len(source) - 1, min(count, len(source))).astype(int))
+
+
+def _smaller(images, side):
+    """uint8 [N, R, R, C] averaged to [N, side, side, C], for the small stages of a generator that grows."""
+    factor = images.shape[1] // side
+    if factor < 2:
+        return images
+    out = np.empty((len(images), side, side, images.shape[3]), np.uint8)
+    for first in range(0, len(images), 1024):
+        part = images[first:first + 1024].reshape(-1, side, factor, side, factor, images.shape[3])
+        out[first:first + 1024] = np.rint(part.mean((2, 4), dtype=np.float32))
+    return out
+
+
+def _focus(source, count, domain, path):
+    """Where images of a rendered split matter most, uint8 [count, R / 2, R / 2], drawn once into `path`."""
+    if not path.exists():
+        side = domain.resolution // 2
+        parts = [source.focus(np.arange(first, min(first + 256, count)), [s // 2 for s in domain.crop_size])
+                 for first in range(0, count, 256)]
+        found = np.concatenate(parts)
+        top, left = domain.crop[0] // 2, domain.crop[2] // 2
+        whole = np.zeros((count, side, side), np.uint8)
+        whole[:, top:top + found.shape[1], left:left + found.shape[2]] = found
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic(path) as stream:
+            np.save(stream, whole)
+    return np.load(path, mmap_mode="r")
 
 
 def _labelled(dataset, split, domain, count):

@@ -1,9 +1,9 @@
-"""Training the small networks that look at images: identity (ArcFace), attribute reader, perceptual distance.
+"""Training the small networks that look at images: identity (ArcFace), attribute reader, perceptual distance;
+their judges, of another architecture and seed, which measure and never train anything; MoCo (see `contrast`).
 
 They train on imperfect images (see `distortions`), because they are to read a generator's samples too. What
 they know is measured on held-out images, on the fp16 file as shipped, and stands in its config.json."""
 import dataclasses
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,12 +15,22 @@ from torch import nn
 from ..checkpoints.own import halved, save_model
 from ..errors import UserError, suggest
 from ..metrics import to_floats
-from ..models.features import AttributeReader, IdentityNet, PerceptualNet
+from ..models.features import AttributeReader, ContrastNet, IdentityNet, PerceptualNet
+from .contrast import ContrastTrainer
 from .distortions import PAIRS, imperfect, known_changes, mirrored
-from .loop import DataOrder, Loop
+from .loop import DataOrder, Loop, warmed_cosine
+from .margins import ArcMargin, CurricularMargin
 from .measure import measure
 
-KINDS = {"identity": IdentityNet, "attributes": AttributeReader, "perceptual": PerceptualNet}
+# name of a kind  network          the architecture's changes where they are not given
+KINDS = {
+    "identity":         (IdentityNet, {}),
+    "attributes":       (AttributeReader, {}),
+    "perceptual":       (PerceptualNet, {}),
+    "identity-judge":   (IdentityNet, {"backbone": "resnet_small"}),
+    "perceptual-judge": (PerceptualNet, {"backbone": "resnet_small", "channels": [16, 48, 80, 128]}),
+    "moco":             (ContrastNet, {}),
+}
 FREE = ("save_every", "log_every")       # may differ when a run is resumed
 
 
@@ -51,37 +61,21 @@ class FeatureTraining:
         return dataclasses.asdict(self)
 
 
-class ArcMargin(nn.Module):
-    """ArcFace (Deng et al. 2019, Equation 3): cross-entropy of s cos(angle); m is added to the own angle.
-
-    With `classes` the centres of the identities are learned. With classes = 0 an image's own centre is the
-    other of its pair in the batch, and the others' images are their centres: a few passes suffice."""
-
-    def __init__(self, dim, classes, scale):
-        super().__init__()
-        self.centres = nn.Parameter(torch.randn(classes, dim) * dim ** -0.5) if classes else None
-        self.scale = scale
-
-    def forward(self, embeddings, identities, margin):
-        """unit embeddings [B, dim], identities [B] -> (loss, share of images whose own centre is nearest).
-
-        Pairs are the images i and i + B / 2."""
-        if self.centres is not None:
-            cosine, own = embeddings @ F.normalize(self.centres).T, identities
-        else:
-            own = torch.arange(len(embeddings), device=embeddings.device).roll(len(embeddings) // 2)
-            hidden = (identities[:, None] == identities).scatter(1, own[:, None], False)
-            cosine = (embeddings @ embeddings.T).masked_fill(hidden, -2.0)
-        angle = cosine.gather(1, own[:, None]).clamp(-1 + 1e-6, 1 - 1e-6).acos()
-        logits = self.scale * cosine.scatter(1, own[:, None], torch.cos((angle + margin).clamp(max=math.pi)))
-        return F.cross_entropy(logits, own), (cosine.argmax(1) == own).float().mean()
+@dataclass(frozen=True)
+class ContrastTraining(FeatureTraining):
+    """Settings of MoCo's training; those of labels and tasks do nothing here."""
+    queue: int = 1024                    # keys to tell the own one from
+    momentum: float = 0.99               # of the key network
+    temperature: float = 0.2             # as in MoCo v2
+    dim: int = 64                        # of query and key, after the head
 
 
 def train_features(kind, images, labels, out, *, attributes=(), held_out=None, config=None, device="cpu",
                    resume=True, force=False, headless=False, max_seconds=0.0, facts=None):
-    """Trains a network of `kind` ("identity", "attributes", "perceptual") in the run folder `out`.
+    """Trains a network of `kind` (see KINDS) in the run folder `out`.
 
-    Returns the folder out/kind of the network, written once the training is complete.
+    Returns the folder out/kind of the network, written once the training is complete. As a file a judge is of
+    the kind that it judges.
     images      uint8 array-like [N, H, W, C]
     labels      {"identity": [N], attribute name: [N]}; NaN where a value is unknown
     attributes  those to read: dicts or objects with name, kind, low, high, classes and, for mirroring, flips
@@ -90,8 +84,11 @@ def train_features(kind, images, labels, out, *, attributes=(), held_out=None, c
     """
     if kind not in KINDS:
         raise suggest(kind, KINDS, "kind of feature network")
-    c, folder = config or FeatureTraining(), Path(out) / kind
-    trainer = _Trainer(kind, images, labels, [as_spec(a) for a in attributes], c, device)
+    c, folder, spec = config or settings_class(kind)(), Path(out) / kind, [as_spec(a) for a in attributes]
+    if c.amp not in ("", "bf16"):
+        raise UserError(f"amp is '' or 'bf16', not {c.amp!r}")
+    trainer = ContrastTrainer(images, c, device) if kind == "moco" else _Trainer(
+        kind, images, labels, spec, c, device)
     loop = Loop(out, trainer.parts(), options={"kind": kind} | c.options(), free=FREE, seed=c.seed,
                 total=trainer.total, device=device, images_per_step=c.batch,
                 log_every=max(1, c.log_every // c.batch), save_every=max(1, c.save_every // c.batch),
@@ -101,9 +98,19 @@ def train_features(kind, images, labels, out, *, attributes=(), held_out=None, c
     model = halved(trainer.result())
     known = {"images": c.images, "seed": c.seed, "training": c.options()} | dict(facts or {})
     if held_out is not None:
-        known["held_out"] = measure(kind, model, *held_out, trainer.spec, device=device)
-    save_model(folder, model, kind, **known)
+        known["held_out"] = measure(judged(kind), model, *held_out, spec, device=device)
+    save_model(folder, model, judged(kind), **known)
     return folder
+
+
+def settings_class(kind):
+    """The dataclass of a kind's settings."""
+    return ContrastTraining if kind == "moco" else FeatureTraining
+
+
+def judged(kind):
+    """The kind that a judge judges, else the kind itself."""
+    return kind.removesuffix("-judge")
 
 
 def as_spec(attribute):
@@ -118,10 +125,10 @@ def as_spec(attribute):
 
 class _Trainer:
     def __init__(self, kind, images, labels, spec, config, device):
+        (network, own), self.margin = KINDS[kind], CurricularMargin if kind == "identity-judge" else ArcMargin
+        kind = judged(kind)
         self.kind, self.images, self.spec, self.c = kind, images, spec, config
         self.device, c, size = torch.device(device), config, list(images.shape[1:3])
-        if c.amp not in ("", "bf16"):
-            raise UserError(f"amp is '' or 'bf16', not {c.amp!r}")
         if c.centres not in ("pairs", "classes"):
             raise suggest(c.centres, ("pairs", "classes"), "centres")
         self.paired = kind != "attributes" and "identity" in labels and c.centres == "pairs"
@@ -142,9 +149,9 @@ class _Trainer:
             torch.manual_seed(c.seed)
             if kind == "attributes":
                 plain = [{k: v for k, v in a.items() if k != "flips"} for a in spec]
-                self.model = AttributeReader(plain, input_size=size, **c.network)
+                self.model = network(plain, input_size=size, **own | c.network)
             else:
-                self.model = KINDS[kind](input_size=size, **c.network)
+                self.model = network(input_size=size, **own | c.network)
             self.tasks = self._tasks(kind, size, count)
         self.tasks.to(self.device, memory_format=torch.channels_last)
         self.flip = c.flip and all("flips" in a for a in spec)
@@ -164,7 +171,8 @@ class _Trainer:
         if kind != "attributes" and self.identities is not None:
             embed = self.model if kind == "identity" else _over(IdentityNet(**thin), trunk)
             classes = 0 if self.paired else classes
-            tasks["identity"], tasks["margin"] = embed, ArcMargin(embed.config["dim"], classes, self.c.scale)
+            tasks["identity"] = embed
+            tasks["margin"] = self.margin(embed.config["dim"], classes, self.c.scale)
         if kind == "attributes":
             tasks["reader"] = self.model
         elif self.spec:
@@ -200,10 +208,6 @@ class _Trainer:
         others = [self.groups[i][self.groups[i] != row] for i, row in zip(own, rows, strict=True)]
         return np.r_[rows, [rng.choice(o) if len(o) else row for o, row in zip(others, rows, strict=True)]]
 
-    def _rate(self, number):
-        warm = max(1, self.steps // 20)
-        return self.c.lr * min(1.0, (number + 1) / warm) * 0.5 * (1 + math.cos(math.pi * number / self.steps))
-
     def step(self, number):
         """One iteration: {term: value}."""
         if number >= self.steps:
@@ -218,7 +222,7 @@ class _Trainer:
         x = imperfect(x, c.augment).contiguous(memory_format=torch.channels_last)
         self.tasks.train()
         for group in self.optimizer.param_groups:
-            group["lr"] = self._rate(number)
+            group["lr"] = warmed_cosine(c.lr, number, self.steps)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=c.amp == "bf16"):
             terms = self._losses(x, rows, targets, number)
         self.optimizer.zero_grad(set_to_none=True)

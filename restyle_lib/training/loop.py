@@ -4,6 +4,7 @@ A run folder holds options.json, environment.json, log.jsonl, samples/ and state
 """
 import contextlib
 import json
+import math
 import platform
 import signal
 import sys
@@ -46,22 +47,30 @@ def step_seed(seed, step, rank=0):
     return int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
+def warmed_cosine(peak, number, steps):
+    """A learning rate that rises over the first 5 % of the steps to `peak` and falls to zero as a cosine."""
+    warm = max(1, steps // 20)
+    return peak * min(1.0, (number + 1) / warm) * 0.5 * (1 + math.cos(math.pi * number / steps))
+
+
 class Loop:
     """Runs `step(i) -> {name: scalar}` for i up to `total`, logging, saving and resuming in a run folder.
 
     parts     {name: object with state_dict/load_state_dict}: all that is saved and restored
     options   JSON-able settings; resuming with others (but for those named in `free`) is refused
     hooks     [(every, function(step))]: called after each `every` steps and at the end
+    images_at function(step) -> images seen in so many steps, where steps differ
     on_save   function(step) called after every saved state (exports)
     Within a step torch's random numbers come from (seed, step); the caller's random state is left as it was.
     """
 
     def __init__(self, folder, parts, *, options, free=(), seed=0, total, device="cpu", images_per_step=1,
-                 log_every=50, save_every=500, save_minutes=10.0, hooks=(), on_save=None, resume=True,
+                 images_at=None, log_every=50, save_every=500, save_minutes=10.0, hooks=(), on_save=None, resume=True,
                  force=False, headless=False, max_seconds=0.0, rank=0, agree=None, title="training"):
         self.folder, self.parts, self.seed, self.total = Path(folder), parts, int(seed), int(total)
         self.device, self.images_per_step, self.log_every = torch.device(device), images_per_step, log_every
         self.save_every, self.save_minutes, self.on_save = save_every, save_minutes, on_save
+        self.images_at = images_at or (lambda step: step * images_per_step)
         self.hooks = hooks
         self.headless, self.max_seconds, self.rank, self.title = headless, max_seconds, rank, title
         self.agree = agree or (lambda stop: stop)
@@ -140,7 +149,7 @@ class Loop:
 
     def _log(self, rate):
         if self.rank == 0:
-            row = {"step": self.step, "images": self.step * self.images_per_step,
+            row = {"step": self.step, "images": self.images_at(self.step),
                    "seconds": round(self.seconds, 1), "images_per_second": round(rate, 2)}
             row |= {name: float(f"{total / count:.5g}") for name, (total, count) in self.sums.items()}
             with (self.folder / "log.jsonl").open("a") as stream:
@@ -176,7 +185,8 @@ class Loop:
                     self._project(bar, (now - warm) / PROJECT_AFTER)
                 if self.step % self.log_every == 0:
                     self._collect(pending)
-                    self._log((self.step - logged) * self.images_per_step / max(now - logged_at, 1e-9))
+                    images = self.images_at(self.step) - self.images_at(logged)
+                    self._log(images / max(now - logged_at, 1e-9))
                     logged, logged_at = self.step, now
                 for every, hook in self.hooks if self.rank == 0 else ():
                     if self.step % every == 0:

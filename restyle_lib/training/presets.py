@@ -7,6 +7,7 @@ from ..errors import suggest
 COMMON = {  # of all methods at a size
     "published": dict(batch=8, lr=1e-4, cooldown=0.0, extra="normal"),
     "embedded":  dict(batch=8, lr=5e-4, cooldown=0.3, extra="zero"),
+    "gpu":       dict(batch=64, lr=1.4e-3, cooldown=0.3, extra="zero", amp="bf16"),   # 7, and lr x sqrt(8)
 }
 COLUMNS = ("scheme", "head", "progressive", "steps", "delta_norm", "adversarial", "progressive_start",
            "progressive_every", "iterations")
@@ -14,7 +15,8 @@ COLUMNS = ("scheme", "head", "progressive", "steps", "delta_norm", "adversarial"
 # Sources. (1) ReStyle, README "Training ReStyle" and its options; (2) the author: best checkpoint of faces at
 # 110,000 iterations (cars 75,000, wild 40,000, churches 150,000); (3) pSp: 300,000; (4) e4e: 250,000, and the
 # schedule of its README; (5) not stated for ReStyle-e4e: e4e's; (6) as many passes through the encoder for
-# each method, so that a single pass has N times the iterations of N steps.
+# each method, so that a single pass has N times the iterations of N steps; (7) planned for one GPU of the H200
+# class, not yet run there: the embedded world's images in larger batches, mixed precision.
 ENCODERS = {
     # size       method           scheme     head       progr.  N  delta adv.  start   every  iterations
     ("published", "restyle-psp"): ("restyle", "single",  False, 5, 0.0,  0.0,      0,     0, 110_000),  # 1 2
@@ -25,25 +27,37 @@ ENCODERS = {
     ("embedded",  "restyle-e4e"): ("restyle", "single",  True,  5, 2e-4, 0.1,    500,   100,   5_000),
     ("embedded",  "psp"):         ("onepass", "pyramid", False, 1, 0.0,  0.0,      0,     0,  25_000),  # 6
     ("embedded",  "e4e"):         ("onepass", "pyramid", True,  1, 2e-4, 0.1,  2_500,   500,  25_000),  # 6
+    ("gpu",       "restyle-psp"): ("restyle", "single",  False, 5, 0.0,  0.0,      0,     0,     640),  # 7
+    ("gpu",       "restyle-e4e"): ("restyle", "single",  True,  5, 2e-4, 0.1,     64,    12,     640),  # 7
+    ("gpu",       "psp"):         ("onepass", "pyramid", False, 1, 0.0,  0.0,      0,     0,   3_200),  # 6 7
+    ("gpu",       "e4e"):         ("onepass", "pyramid", True,  1, 2e-4, 0.1,    320,    64,   3_200),  # 6 7
 }
 
 CHANNELS = {4: 192, 8: 192, 16: 128, 32: 64, 64: 32, 128: 32, 256: 16}   # of small generators
+TINY = {4: 64, 8: 64, 16: 32}                                             # for a look at the machinery
 GENERATORS = {  # mixing, averaging and lazy terms of the published size as in StyleGAN2, configuration F
     # size        z    w    mapping batch mixing ema     path  shared fakes  images
     "published": (512, 512, 8,      32,   0.9,   10_000, 2.0,  False,        25_000_000),
     "embedded":  (192, 192, 4,      16,   0.5,    5_000, 0.0,  True,            400_000),
+    "gpu":       (192, 192, 4,      64,   0.5,    5_000, 0.0,  True,            800_000),   # 7, as above
+    "tiny":      (64,  64,  2,      16,   0.5,      500, 2.0,  True,              2_400),
 }
 
-FEATURES = {  # embedded; each has its own seed, so that no two share a start
-    # kind        images   batch lr    augment identity_weight seed
-    "identity":   (64_000, 64,   3e-3, 0.5,    1.0,            1),
-    "attributes": (64_000, 64,   3e-3, 0.5,    0.0,            2),
-    "perceptual": (64_000, 64,   3e-3, 0.5,    0.1,            3),
+FEATURES = {  # embedded; each has its own seed, so that no two share a start. Judges never train anything
+    # kind              images   batch lr    augment identity_weight seed
+    "identity":         (64_000, 64,   3e-3, 0.5,    1.0,            1),
+    "attributes":       (64_000, 64,   3e-3, 0.5,    0.0,            2),
+    "perceptual":       (64_000, 64,   3e-3, 0.5,    0.1,            3),
+    "identity-judge":   (64_000, 64,   3e-3, 0.5,    1.0,            4),
+    "perceptual-judge": (48_000, 64,   3e-3, 0.5,    0.1,            5),
+    "moco":             (96_000, 64,   3e-3, 1.0,    0.0,            6),
 }
 
 
 def encoder(method, size="embedded", **changes):
-    """EncoderTraining of a method ("restyle-psp", "restyle-e4e", "psp", "e4e") at a size; `changes` win."""
+    """EncoderTraining of a method ("restyle-psp", "restyle-e4e", "psp", "e4e") at a size; `changes` win.
+
+    Sizes: "embedded", "gpu" (the embedded world on one GPU), "published". UserError for other words."""
     from .encoder import EncoderTraining
     for word, accepted, what in ((size, COMMON, "size"), (method, methods(), "method")):
         if word not in accepted:
@@ -54,7 +68,7 @@ def encoder(method, size="embedded", **changes):
 
 
 def generator(size="embedded", **changes):
-    """GeneratorTraining at a size ("embedded", "published"); `changes` win."""
+    """GeneratorTraining at a size ("embedded", "gpu", "published", "tiny"); `changes` win."""
     from .generator import GeneratorTraining
     if size not in GENERATORS:
         raise suggest(size, GENERATORS, "size")
@@ -62,21 +76,30 @@ def generator(size="embedded", **changes):
              "reuse_fakes", "total_images")
     values = dict(zip(names, GENERATORS[size], strict=True))
     side = changes.get("resolution", 64)
-    if size == "embedded":
-        values["channels"] = {s: CHANNELS.get(s, 16) for s in (2**i for i in range(2, 11)) if s <= side}
+    if size != "published":
+        widths = TINY if size == "tiny" else CHANNELS
+        values["channels"] = {s: widths.get(s, 16) for s in (2**i for i in range(2, 11)) if s <= side}
+    values["amp"] = "bf16" if size == "gpu" else ""
     return GeneratorTraining(**values | changes)
 
 
 def feature(kind, **changes):
-    """FeatureTraining of a kind of feature network at embedded size; `changes` win."""
-    from .features import FeatureTraining
+    """The settings of a kind of feature network at embedded size; `changes` win."""
+    from .features import settings_class
     if kind not in FEATURES:
         raise suggest(kind, FEATURES, "kind of feature network")
     names = ("images", "batch", "lr", "augment", "identity_weight", "seed")
     values = dict(zip(names, FEATURES[kind], strict=True))
-    return FeatureTraining(**values | changes)
+    return settings_class(kind)(**values | changes)
 
 
 def methods():
     """The encoder methods in the table, in its order."""
     return list(dict.fromkeys(method for _, method in ENCODERS))
+
+
+def rows():
+    """A row for each encoder in the table, all settings that differ: dicts for `tables.Table`."""
+    return [{"size": size, "method": method, **COMMON[size],
+             **dict(zip(COLUMNS, values, strict=True)), "amp": COMMON[size].get("amp", "")}
+            for (size, method), values in ENCODERS.items()]

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from .errors import UserError
+from .files import atomic
 
 MIN_SIDE, MAX_PIXELS = 8, 178_000_000
 FITS = ("stretch", "center", "pad")
@@ -114,3 +115,12 @@ def encode_png(pixels):
     stream = io.BytesIO()
     Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(stream, "PNG")
     return stream.getvalue()
+
+
+def write_grid(images, path, columns=8):
+    """images [N, C, H, W] in [-1, 1] -> one PNG of `columns` columns."""
+    pixels = images.float().clamp(-1, 1).add(1).mul(127.5).round().byte().cpu()
+    rows = pixels[:len(pixels) // columns * columns].unflatten(0, (-1, columns))
+    grid = rows.permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1).numpy()
+    with atomic(path) as stream:
+        Image.fromarray(grid[:, :, 0] if grid.shape[2] == 1 else grid).save(stream, format="png")

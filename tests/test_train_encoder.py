@@ -138,6 +138,25 @@ def test_resumed_equals_uninterrupted(tmp_path):
     assert validations[0] == validations[1] and len(validations[0].splitlines()) == 4
 
 
+def test_known_latents_are_learnt_from_samples_alone(tmp_path):
+    config = dataclasses.replace(TINY, batch=8, steps=2, iterations=30, warm_iterations=30, lr=5e-3,
+                                 batch_norm="train", log_every=10, validate_every=30)
+    train(tmp_path, config, losses={"l2": 1.0})
+    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert log[-1]["latent_2"] < 0.92 < log[0]["latent_1"] and "l2" not in log[0]
+
+
+def test_warm_iterations_come_first_and_resume(tmp_path):
+    config = dataclasses.replace(FULL, warm_iterations=2, gradient_shares=0)
+    train(tmp_path / "whole", config)
+    train(tmp_path / "parts", config, max_seconds=1e-6)
+    train(tmp_path / "parts", config)
+    whole, parts = tensors(tmp_path / "whole/last"), tensors(tmp_path / "parts/last")
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    log = [json.loads(line) for line in (tmp_path / "whole/log.jsonl").read_text().splitlines()]
+    assert ["latent" in row for row in log] == [True, True, False, False, False]
+
+
 def test_a_run_leaves_what_it_did(tmp_path):
     top = np.zeros((5, 16, 16), dtype=np.float32)
     top[:, :8] = 1

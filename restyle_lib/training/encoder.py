@@ -19,7 +19,7 @@ from ..metrics import to_floats
 from ..models.encoders import Encoder
 from ..optimizers import Ranger
 from ..refine import step as refine_step
-from .latents import LatentCritic, silence, stage_at
+from .latents import KnownLatents, LatentCritic, silence, stage_at
 from .loop import STATE, DataOrder, Loop
 from .validation import Validation
 
@@ -48,6 +48,8 @@ class EncoderTraining:
     noise: str = "random"               # of the generator while training; validation uses its constant noise
     extra: str = "zero"                 # how the reconstruction's input channels start on a pretrained trunk
     batch_norm: str = "train"           # batch statistics; "frozen": the trunk's stored ones
+    warm_iterations: int = 0            # first ones, on samples whose latents are known
+    warm_steps: int = 2                 # ... at most so many steps each
     flip: bool = True                   # mirror half of the images, where the domain allows it
     iterations: int = 100_000
     seed: int = 0
@@ -163,6 +165,7 @@ class EncoderTrainer:
         self.inverter = Inverter(self.encoder, generator, domain)
         self.noisy = replace(self.inverter, noise=c.noise)
         self.start, self.start_image = self.inverter.start[None], self.inverter.start_image[None]
+        self.known = KnownLatents(self.noisy) if c.warm_iterations else None
         self.optimizer = Ranger(self.encoder.parameters(), lr=c.lr)
         networks = {name: network.to(device) for name, network in networks.items()}
         networks |= {"discriminator": self.critic.net} if self.critic else {}
@@ -231,23 +234,29 @@ class EncoderTrainer:
 
     def step(self, number):
         """One iteration: N steps on one batch -> {term: value}; the terms are those of the last step."""
-        c, images = self.c, self.batch(number)
+        c = self.c
         self._mode(number)
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate(number)
-        terms = self._criticise(images, number) if self.critic else {}
+        if number < c.warm_iterations:
+            steps, term = min(c.steps, c.warm_steps), "latent"
+            passes, terms = self.known.passes(c.batch, steps, self.encoder.stage), {}
+        else:
+            images, steps, term = self.batch(number), c.steps, "l2"
+            terms = self._criticise(images, number) if self.critic else {}
+            passes = self.passes(images, number)
         self.optimizer.zero_grad(set_to_none=True)
         total, at_step = 0.0, {}
-        for t, (loss, parts) in enumerate(self.passes(images, number), 1):
+        for t, (loss, parts) in enumerate(passes, 1):
             loss.backward()
             total = total + loss.detach()
-            at_step[f"l2_{t}"] = parts.get("l2", loss.detach())
-            if c.update == "step" or t == c.steps:
+            at_step[f"{term}_{t}"] = parts.get(term, loss.detach())
+            if c.update == "step" or t == steps:
                 self.optimizer.step()
                 self.optimizer.zero_grad(set_to_none=True)
-            if t == 1 and number < c.gradient_shares:
+            if t == 1 and number < c.warm_iterations + c.gradient_shares:
                 terms |= {name: value for name, value in parts.items() if name.startswith("share_")}
-        return {"loss": total / c.steps, **at_step, **parts, **terms}
+        return {"loss": total / steps, **at_step, **parts, **terms}
 
     def passes(self, images, number):
         """The N steps of one batch: yields each one's (loss, {term: value}), for its backward pass."""
@@ -257,7 +266,7 @@ class EncoderTrainer:
             with self._autocast():
                 now = refine_step(self.noisy.encode, self.noisy.synthesize, images, latent, picture)
             loss, parts = self.losses(now.image.float(), images, latent=now.latent.float(), stage=stage)
-            if number < self.c.gradient_shares:
+            if number < self.c.warm_iterations + self.c.gradient_shares:
                 parts = parts | self._shares(now, images, stage)
             yield loss, parts
             latent, picture = now.latent.float(), now.image.float()

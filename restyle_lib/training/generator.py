@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from ..errors import UserError
-from ..files import atomic
 from ..models.stylegan2 import Discriminator, Generator
+from ..pixels import write_grid
 from .augment import KINDS, augment
 from .generator_settings import FREE, GeneratorTraining  # noqa: F401  (GeneratorTraining: for callers)
 from .inherit import NETWORKS, copy_matching, networks_of
@@ -232,7 +232,7 @@ class _Trainer:
         codes, where = self.codes[torch.from_numpy(rows).to(self.device)], None
         if self.focus is not None and self.c.warm_focus:
             focus = torch.from_numpy(np.stack([self.focus[row] for row in rows])[:, None]).to(self.device)
-            where = 1 + self.c.warm_focus / 255 * F.interpolate(focus.float(), size=images.shape[2:])
+            where = 1 + self.c.warm_focus / 255 * F.adaptive_avg_pool2d(focus.float(), images.shape[2:])
         with self._amp():
             loss = regress(self.g, codes, images, self.perceptual, where)
         (weight * loss).backward()
@@ -293,13 +293,3 @@ class _Trainer:
         self.facts.ramp = False  # the inherited average is worth keeping
         return [f"{name}: {copy_matching(module, found[name])}"
                 for name, module in zip(NETWORKS, (self.g, self.ema, self.d), strict=True) if name in found]
-
-
-def write_grid(images, path, columns=8):
-    """images [N, C, H, W] in [-1, 1] -> one PNG of `columns` columns."""
-    from PIL import Image
-    pixels = images.float().clamp(-1, 1).add(1).mul(127.5).round().byte().cpu()
-    rows = pixels[:len(pixels) // columns * columns].unflatten(0, (-1, columns))
-    grid = rows.permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1).numpy()
-    with atomic(path) as stream:
-        Image.fromarray(grid[:, :, 0] if grid.shape[2] == 1 else grid).save(stream, format="png")

@@ -1,7 +1,8 @@
-"""e4e's training on latents (Tov et al. 2021, Section 5): the discriminator's steps, progressive stages."""
+"""Training on latents: e4e's discriminator and stages (Tov et al. 2021, Section 5); samples with known w."""
 import torch
 
 from ..losses import LatentDiscriminator, LatentPool, discriminator_loss, r1
+from ..refine import step as refine_step
 
 
 class LatentCritic:
@@ -62,3 +63,40 @@ def silence(encoder, stage):
         rows = max(0, min(stage + 1 - start, heads.count)) * encoder.w_dim
         heads.linear_weight[rows:].zero_()
         heads.linear_bias[rows:].zero_()
+
+
+class KnownLatents:
+    """A warm start of any encoder: the generator's own samples, whose latents are known, are its images.
+
+    Costs neither losses on images nor a backward pass through the generator, and lets the later training
+    begin with poses and features roughly read. Works for every generator; the paper does without."""
+
+    def __init__(self, inverter):
+        self.inverter, generator = inverter, inverter.generator
+        with torch.no_grad():
+            z = torch.randn(4000, generator.z_dim, generator=torch.Generator().manual_seed(0))
+            w = torch.cat([generator.mapping(part) for part in z.to(inverter.device).split(500)])
+        self.variance = w.var(0).mean()                      # of a style's elements around their mean
+
+    def synthesize(self, latents):
+        """The inverter's images, without gradients."""
+        with torch.no_grad():
+            return self.inverter.synthesize(latents)
+
+    def passes(self, count, steps, stage=None):
+        """Yields (loss, {"latent": loss}) of each step on `count` fresh samples: the mean squared distance
+        from the known styles over their variance (1: as good as the average style); of a progressive
+        encoder's stage, its active styles."""
+        inverter, generator = self.inverter, self.inverter.generator
+        with torch.no_grad():
+            z = torch.randn(count, generator.z_dim, device=inverter.device)
+            known = generator.styles(generator.mapping(z))
+            images = self.synthesize(known).clamp(-1, 1)
+        latent = inverter.start.expand(count, -1, -1)
+        picture = inverter.start_image.expand(count, -1, -1, -1)
+        last = None if stage is None else stage + 1
+        for _ in range(steps):
+            now = refine_step(inverter.encode, self.synthesize, images, latent, picture)
+            loss = (now.latent - known)[:, :last].square().mean() / self.variance
+            yield loss, {"latent": loss.detach()}
+            latent, picture = now.latent, now.image

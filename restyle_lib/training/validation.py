@@ -6,7 +6,7 @@ import torch
 
 from ..files import atomic
 from ..metrics import l2, region_l2, to_floats
-from .generator import write_grid
+from ..pixels import write_grid
 
 STRIP = 8       # images in a film strip
 

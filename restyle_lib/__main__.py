@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 
 from . import profiles, runs, workbook
+from .data_cli import data
 from .errors import UserError
 from .training.cli import PAIRS, Commands, train
-
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -106,32 +106,7 @@ def clean(names, older_than, yes):
             click.echo(f"deleted {folder}")
 
 
-@cli.group(cls=Commands)
-def data():
-    """List datasets, write their images as files."""
-
-
-@data.command("list")
-def data_list():
-    """List the datasets with their splits and licences."""
-    from . import domains
-
-    for name in domains.available("datasets"):
-        dataset = domains.load_dataset(name)
-        click.echo(f"{name:14s} {dataset.title or dataset.description}\n{'':14s} splits: "
-                   f"{', '.join(dataset.splits)}; licence: {dataset.licence}")
-
-
-@data.command("export")
-@click.argument("dataset")
-@click.option("--split", default="test", show_default=True)
-@click.option("--count", type=click.IntRange(min=1), help="How many images (default: all).")
-@click.option("--out", required=True, type=click.Path(path_type=Path))
-def data_export(dataset, split, count, out):
-    """Write a split's images as PNG files and attributes.csv."""
-    from . import data
-
-    click.echo(f"{data.export(dataset, split, out, count)} images in {out}")
+cli.add_command(data)
 
 
 @cli.group(cls=Commands)

@@ -132,7 +132,7 @@ class Domain:
     channels: int = _field(_choice(1, 3), 3)
     crop: tuple = _field((_integers(4, 0), "four integers [top, bottom, left, right]"), None)
     fit: str = _field(_choice("stretch", "center", "pad"), "stretch")
-    flip: bool = _field(FLAG, True)
+    flip: bool = _field(FLAG, False)                  # whether a mirrored image is as good
     backbone: str = _field(TEXT, "irse50")
     head_channels: int = _field(POSITIVE, None)
     losses: dict = _field((_table(LOSSES, lambda v: _number(v) and v >= 0), f"weights from 0 on, of "

@@ -20,11 +20,20 @@ def open_split(dataset, name):
 
 
 class ImageSource:
-    """Numbered images: len(), `names`, `groups` (int array [N], equal for what belongs together)."""
+    """Numbered images: len(), `names`, `keys` (what each one's group is called in all splits) and `groups`
+    (int array [N], equal for what belongs together)."""
+
+    def original(self, index):
+        """Image `index` as its file has it: uint8 [H, W, C]."""
+        return self.load(index)
 
     def load(self, index, size=None, fit="stretch"):
         """Image `index` -> uint8 [H, W, C] at `size` [H, W], by default the dataset's or the file's own."""
         return self.read([index], size, fit)[0]
+
+    def spread(self, count=None):
+        """`count` indices (by default all) over the whole split, evenly: int array."""
+        return np.unique(np.linspace(0, len(self) - 1, min(count or len(self), len(self))).astype(int))
 
     def attributes(self, index):
         """{name: value} of image `index`, or None where the dataset has none."""
@@ -41,7 +50,7 @@ class RenderedImages(ImageSource):
         index = np.arange(split.identities[1] * split.instances)
         self.identity, self.instance = split.identities[0] + index // split.instances, index % split.instances
         pairs = zip(self.identity.tolist(), self.instance.tolist(), strict=True)
-        self.names = [f"{identity:07d}_{instance}" for identity, instance in pairs]
+        self.names, self.keys = [f"{who:07d}_{instance}" for who, instance in pairs], self.identity.tolist()
         self.groups = index // split.instances
 
     def __len__(self):
@@ -102,8 +111,9 @@ class FileImages(ImageSource):
         if not self.items:
             raise UserError(f"{dataset.path}: the split '{name}' of {dataset.name} holds no image of {root}")
         self.names = [item.name for item in self.items]
-        number = {group: i for i, group in enumerate(dict.fromkeys(map(self._group, self.names)))}
-        self.groups = np.array([number[self._group(name)] for name in self.names])
+        self.keys = [self._group(name) for name in self.names]
+        number = {key: i for i, key in enumerate(dict.fromkeys(self.keys))}
+        self.groups = np.array([number[key] for key in self.keys])
         if dataset.group is not None:
             self._check_groups(everything)
 
@@ -113,14 +123,14 @@ class FileImages(ImageSource):
     def _check_groups(self, everything):
         """Refuses a group that lies in this split and another, but for splits made to share images: one
         without bounds beside train and test, or one inside another that is not trained on."""
-        own = {name: self._group(name) for name in self.names}
+        own = set(self.names)
         for other, split in self.dataset.splits.items():
             names = {item.name for item in everything if self._belongs(item.name, split)}
             whole = {n for n, s in ((self.name, self.split), (other, split)) if s == FileSplit()}
-            nested = (names <= own.keys() or names >= own.keys()) and "train" not in (self.name, other)
+            nested = (names <= own or names >= own) and "train" not in (self.name, other)
             if other == self.name or whole - {"train", "test"} or nested:
                 continue
-            if shared := set(own.values()) & set(map(self._group, names)):
+            if shared := set(self.keys) & set(map(self._group, names)):
                 named = ", ".join(sorted(shared)[:5]) + (", ..." if len(shared) > 5 else "")
                 raise UserError(f"{self.dataset.path}: {len(shared)} groups by '{self.dataset.group}' lie in "
                                 f"the split '{self.name}' and in '{other}': {named}; all images of a group "
@@ -145,6 +155,10 @@ class FileImages(ImageSource):
             digest = hashlib.sha256(self._group(name).encode()).digest()
             return split.part[0] <= int.from_bytes(digest[:8]) / 2**64 < split.part[1]
         return True
+
+    def original(self, index):
+        item = self.items[index]
+        return decode(item.read(), item.name, self.dataset.channels, self.dataset.window)
 
     def read(self, indices, size=None, fit="stretch"):
         """uint8 [n, H, W, C]; images without a common size need `size`."""

@@ -1,0 +1,65 @@
+"""Datasets held against their manifests, and the place that a manifest names joined to where images are."""
+import os
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from .domains import RenderedSource, load_dataset
+from .errors import UserError
+from .sources import discover
+from .tables import Table
+
+
+def verify(dataset, count=None, progress=True):
+    """Opens every split of a dataset (a name, path or Dataset) and decodes its images.
+
+    -> (Table with a row for each split, list of sentences about what is wrong). "groups also in train" are
+    identities, values of the `group` column or, without one, files. count: how many images of each split to
+    decode, evenly spread; by default all files, one of a rendered split (which is only drawn)."""
+    dataset, rows, wrong, trained = load_dataset(dataset), Table(), [], None
+    names = sorted(dataset.splits, key=lambda name: name != "train")           # train first, else as they are
+    for name in names:
+        try:
+            source = dataset.split(name)
+        except UserError as error:
+            wrong.append(str(error))
+            continue
+        sizes, bad = set(), []
+        for i in tqdm(source.spread(count or (1 if hasattr(source, "world") else None)), leave=False,
+                      desc=f"{dataset.name} {name}", unit="img", disable=not progress):
+            try:
+                sizes.add(source.original(i).shape[:2])
+            except UserError as error:
+                bad.append(str(error))
+        wrong += bad
+        keys = set(source.keys)
+        trained = keys if name == "train" else trained
+        rows.append({"dataset": dataset.name, "split": name, "images": len(source), "groups": len(keys),
+                     "groups also in train": "–" if name == "train" or trained is None else
+                     len(keys & trained), "height x width": _range(sizes), "bad": len(bad)})
+    return rows, wrong
+
+
+def _range(sizes):
+    ends = sorted(sizes, key=lambda size: size[0] * size[1])
+    return " to ".join(f"{h}x{w}" for h, w in dict.fromkeys([*ends[:1], *ends[-1:]])) or "–"
+
+
+def link(dataset, path):
+    """Makes the place where a dataset's YAML expects its images a symbolic link to `path` -> that place."""
+    dataset, path = load_dataset(dataset), Path(path).expanduser().resolve()
+    if isinstance(dataset.source, RenderedSource):
+        raise UserError(f"{dataset.name} is rendered; it has no images to link")
+    place = (dataset.path.parent / Path(dataset.source.path).expanduser()).absolute()
+    discover([path])                                      # refuses what is no image, folder, zip or LMDB
+    if place.exists() and not place.is_symlink():
+        raise UserError(f"{place}, where {dataset.name} expects its images, is there already and is no link")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        new = place.with_name(f".{place.name}.part")
+        new.unlink(missing_ok=True)
+        new.symlink_to(path, target_is_directory=path.is_dir())
+        os.replace(new, place)
+    except OSError as error:
+        raise UserError(f"cannot link {place} to {path}: {error.strerror or error}") from None
+    return place

@@ -93,3 +93,10 @@ def test_features_from_a_table_of_attributes(bars):
 def test_wrong_settings_are_one_sentence(bars, words, told, capsys):
     assert train(bars, words, "--out", str(bars / "none")) != 0
     assert told in capsys.readouterr().err and not (bars / "none" / "state.pt").exists()
+
+
+@pytest.mark.parametrize("model, found", [("avatars/restyle-psp", "gates"), ("avatars/generator", "kid")])
+def test_audit_of_shipped_networks(model, found, tmp_path, capsys):
+    assert main(["train", "audit", model, "--count", "6", "--out", str(tmp_path / "a.json")]) == 0
+    assert found in json.loads((tmp_path / "a.json").read_text())
+    assert len(capsys.readouterr().out.splitlines()) > 5

@@ -76,3 +76,16 @@ def train_encoder(force, **settings):
     from . import commands
 
     click.echo(commands.encoder(**settings, force=force, resume=not force))
+
+
+@train.command("audit")
+@click.argument("model")
+@click.option("--domain", default="avatars", show_default=True, help="A name or a YAML file.")
+@click.option("--count", type=click.IntRange(min=2), help="Samples (2,000) or held-out images (500).")
+@click.option("--out", type=click.Path(path_type=Path), help="Also write all numbers here, as JSON.")
+@click.option("--device", default="auto", show_default=True)
+def audit(**settings):
+    """Hold a generator or encoder against its gates."""
+    from . import commands
+
+    click.echo(commands.audit(**settings))

@@ -72,6 +72,37 @@ def encoder(method, domain, out, pairs=(), *, size="embedded", count=None, gener
                          device=device, facts={"method": method}, **how)
 
 
+def audit(model, domain, *, count=None, out=None, device="auto"):
+    """Holds a shipped or given generator, or an encoder, against its gates (`audit`) -> lines of text."""
+    from .. import audit
+    from ..checkpoints.own import read_config
+    from ..files import write_json
+    domain, device = data.load_domain(domain), choose_device(device)
+    reader = weights.load_network(domain.networks["attributes"], "attributes", device)
+    if read_config(weights.find(model))["kind"] == "generator":
+        count, dataset = count or 2000, data.domain_dataset(domain, "train")
+        renders = data.images(dataset, "train", domain.encoder_size, count=2 * count, fit=domain.fit)
+        network = weights.load_network(domain.networks["perceptual"], "perceptual", device)
+        found = audit.audit_generator(weights.load_generator(model, device), renders, reader, network,
+                                      domain=domain, samples=count)
+        apart = sorted(((h["apart"], name) for name, h in found["histograms"].items()), reverse=True)
+        lines = [f"KID of {count} samples: {{:.5f}} ± {{:.5f}}".format(*found["kid"]),
+                 "KID of two sets of renders: {:.5f} ± {:.5f}".format(*found["kid_of_renders"]),
+                 "histograms apart (0 alike, 1 disjoint):",
+                 *(f"  {name:<16s} {value:.3f}" for value, name in apart)]
+    else:
+        found = audit.audit_inversion(weights.load_inverter(model, domain, device=device),
+                                      *audit.with_truth(domain, count=count or 500), reader)
+        means = [" ".join(f"{value:.4f}" for value in found[key] or ()) for key in ("l2", "region_l2")]
+        lines = [f"{found['images']} held-out images; mean L2 of the start and the steps: {means[0]}",
+                 f"inside eyes and mouth: {means[1]}", audit.describe(found["gates"]),
+                 f"an 8x8 blur of the input {'passes' if found['control_holds'] else 'fails'} them:",
+                 audit.describe(found["control"])]
+    if out:
+        write_json(out, {"model": str(model), "domain": domain.name} | found)
+    return "\n".join(lines)
+
+
 def _changes(config, pairs):
     return options.pairs(pairs, options.field_kinds(config), f"setting of {config.__name__}")
 

@@ -65,8 +65,9 @@ class Loop:
     """
 
     def __init__(self, folder, parts, *, options, free=(), seed=0, total, device="cpu", images_per_step=1,
-                 images_at=None, log_every=50, save_every=500, save_minutes=10.0, hooks=(), on_save=None, resume=True,
-                 force=False, headless=False, max_seconds=0.0, rank=0, agree=None, title="training"):
+                 images_at=None, log_every=50, save_every=500, save_minutes=10.0, hooks=(), on_save=None,
+                 resume=True, force=False, headless=False, max_seconds=0.0, rank=0, agree=None,
+                 title="training"):
         self.folder, self.parts, self.seed, self.total = Path(folder), parts, int(seed), int(total)
         self.device, self.images_per_step, self.log_every = torch.device(device), images_per_step, log_every
         self.save_every, self.save_minutes, self.on_save = save_every, save_minutes, on_save

@@ -13,7 +13,7 @@ from .looks import PLAIN
 from .shapes import REGIONS  # noqa: F401  (part of a world's interface)
 
 VERSION = 2
-FOCUS = {"eyes": 0.75, "mouth": 0.75, "glasses": 0.375, "head": 0.25, "hair": 0.25}     # see `focus` of a split
+FOCUS = {"eyes": 0.75, "mouth": 0.75, "glasses": 0.375, "head": 0.25, "hair": 0.25}  # see splits.focus
 HAIR_STYLES = ("bald", "short", "fringe", "parted", "long", "curly", "bun")
 HAIR_SHARES = (0.07, 0.20, 0.15, 0.17, 0.22, 0.11, 0.08)
 GREY_WITH_AGE, GLASSES_WITH_AGE = 0.55, 0.70                 # correlation of the underlying normals

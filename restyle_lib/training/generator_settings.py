@@ -35,7 +35,7 @@ class GeneratorTraining:
     warm_images: int = 0                # warm start by regression on so many images, before total_images
     warm_batch: int = 8                 # small batches are the quicker ones there
     warm_lr: float = 8e-3               # falls to zero over the last third
-    warm_focus: float = 4.0             # what a world calls its focus (faces: eyes, mouth) counts so much more
+    warm_focus: float = 4.0             # a world's focus (faces: eyes, mouth) counts so much more
     warm_perceptual: float = 0.0        # weight of a perceptual distance there
     warm_weight: float = 0.0            # weight of the regression during adversarial training
     warm_half: int = 0                  # ... halved every so many images; 0: constant

@@ -74,6 +74,27 @@ def prepare(words, profile, run):
 
 
 @cli.command()
+@click.argument("plan", type=click.Path(path_type=Path))
+@click.option("--jobs", default=1, show_default=True, type=click.IntRange(min=1), help="Notebooks at a time.")
+@click.option("--keep-going", is_flag=True, help="Go on after a failure.")
+@click.option("--dry-run", is_flag=True, help="Check the plan and show what would run.")
+def batch(plan, jobs, keep_going, dry_run):
+    """Execute a YAML plan of notebooks and parameters."""
+    from . import batch
+
+    planned = batch.read(plan)
+    if dry_run:
+        click.echo(f"{batch.expected(planned)!r}\n{len(planned)} runs; nothing was started")
+        return
+    table = batch.run(planned, plan.stem, parallel=jobs, keep_going=keep_going, say=click.echo)
+    click.echo(repr(table))
+    for folder in dict.fromkeys(job.run for job in planned):
+        click.echo(f"report: {runs.outputs_dir() / folder / 'index.html'}")
+    if left := sum(job.status != "finished" for job in planned):
+        raise UserError(f"{left} of {len(planned)} runs failed or were not begun")
+
+
+@cli.command()
 @click.argument("run")
 @click.option("--gallery", is_flag=True, help="Also write outputs/gallery/RESULTS.md and its pictures.")
 def report(run, gallery):

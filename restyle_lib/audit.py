@@ -2,15 +2,19 @@
 
 Whole-image L2 does not see faces: a blur of the input without eyes or mouth scores well. So inversions are
 judged by regions and by an attribute reader, and the blur must fail the same gates."""
+import contextlib
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
+from .errors import UserError
 from .inverter import crop, pool
-from .metrics import attribute_agreement, batches, features, kid, l2, read_attributes, region_l2
+from .metrics import (attribute_agreement, batches, features, kid, l2, nearest, read_attributes, region_l2,
+                      to_floats)
+from .models.features import PerceptualNet
 from .pixels import to_pixels
-from .training.distortions import coarse
+from .training.distortions import coarse, imperfect
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,52 @@ def audit_generator(generator, renders, reader, network, *, domain=None, samples
     return {"samples": samples, "renders": half, "psi": psi, "seed": seed,
             "histograms": histograms(reader, one, drawn), "kid": kid(seen[0], seen[1], seed=seed),
             "kid_of_renders": kid(seen[1], seen[2], seed=seed)}
+
+
+def feature_network(domain, device="cpu"):
+    """(what it is, network) for KID and perceptual distances: the domain's judge, its perceptual network, its
+    LPIPS, the first that is there; else an untrained one of seed 0, whose features still tell images apart."""
+    from .weights import load_network
+    for role in ("judge_perceptual", "perceptual", "lpips"):
+        with contextlib.suppress(UserError):
+            if role in domain.networks:
+                network = load_network(domain.networks[role], role, device)
+                return f"the network '{domain.networks[role]}'", network
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return "an untrained perceptual network", PerceptualNet().to(device).eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def variety(network, images):
+    """Mean distance of neighbours in a set of images, by a network with `distance`."""
+    x = to_floats(images)
+    return float(network.distance(x, x.roll(1, 0)).mean())
+
+
+def truncation(generator, renders, network, psis, *, count=100, domain=None, seed=0):
+    """What truncation buys and costs: a row per psi {"psi", "KID", "deviation", "variety"}, the last in
+    shares of the renders' (uint8 [N, H, W, C], as the domain sees them)."""
+    there, spread, rows = features(network, renders), variety(network, renders[:count]), []
+    for psi in psis:
+        drawn = draw(generator, count, domain=domain, psi=psi, seed=seed)
+        value, deviation = kid(features(network, drawn), there, seed=seed)
+        rows.append({"psi": psi, "KID": value, "deviation": deviation,
+                     "variety": variety(network, drawn) / spread})
+    return rows
+
+
+def memory(drawn, training, held_out, network, *, seed=0):
+    """Does a generator repeat its training images? Distances [n] to the nearest one, and which it is [n]:
+    {"samples": (index, distance), "held-out images": ..., "copies": ...}, all uint8 [N, H, W, C].
+
+    Held-out images are what samples should be like. Copies are training images, slightly changed: where a
+    memory would lie. The distance is the network's, among the 8 nearest in L2."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        copies = imperfect(to_floats(training[:len(drawn)]), 0.5)
+    sets = {"samples": drawn, "held-out images": held_out, "copies": copies}
+    return {name: nearest(images, training, distance=network.distance) for name, images in sets.items()}
 
 
 @torch.no_grad()

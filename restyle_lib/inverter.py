@@ -34,7 +34,8 @@ class Inverter:
                                  ("input size", tuple(encoder.input_size), tuple(domain.encoder_size))]:
             if has != needs:
                 raise UserError(f"{self.name}: the encoder's {what} is {has}, the domain {domain.name} and "
-                                f"its generator need {needs}; this is a checkpoint of another domain or width")
+                                f"its generator need {needs}; this is a checkpoint of another domain or "
+                                "width")
         if encoder.in_channels not in (domain.channels, 2 * domain.channels):
             raise UserError(f"{self.name}: the encoder takes {encoder.in_channels} channels, the domain "
                             f"{domain.name} needs {2 * domain.channels} (or {domain.channels} for a single "
@@ -113,8 +114,8 @@ class Inverter:
         if trajectory.latents is None:
             raise UserError("this trajectory holds no latents to render")
         if trajectory.generator != self.fingerprint:
-            raise UserError(f"the trajectory comes from generator "
-                            f"{trajectory.generator[:12] or '(unknown)'}, {self.name} has {self.fingerprint[:12]}")
+            theirs, ours = trajectory.generator[:12] or "(unknown)", self.fingerprint[:12]
+            raise UserError(f"the trajectory comes from generator {theirs}, {self.name} has {ours}")
         noise = trajectory.noise
         noise = noise if isinstance(noise, (str, int)) else [m.to(self.device) for m in noise]
         images = []

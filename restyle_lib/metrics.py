@@ -142,6 +142,31 @@ def kid(a, b, *, subset=1000, subsets=20, seed=0):
     return float(np.mean(values)), float(np.std(values))
 
 
+@torch.no_grad()
+def nearest(queries, candidates, *, distance=None, shortlist=8, batch=512):
+    """The nearest candidate of each query: (index [n], distance [n]), by L2.
+
+    queries, candidates: uint8 [N, H, W, C] or floats [N, C, H, W]. With `distance`, (a, b) -> [B] such as a
+    perceptual network's, by that one among the `shortlist` nearest in L2."""
+    queries = to_floats(np.asarray(queries) if not torch.is_tensor(queries) else queries)
+    flat, count = queries.flatten(1), min(shortlist if distance else 1, len(candidates))
+    best, first = torch.full((len(flat), 0), 0.0), 0
+    index = best.long()
+    for part in batches(candidates, batch):
+        rows = part.flatten(1)
+        squares = flat.square().sum(1)[:, None] + rows.square().sum(1) - 2 * flat @ rows.T
+        best = torch.cat([best, squares.clamp_min(0) / flat.shape[1]], 1)
+        index = torch.cat([index, torch.arange(first, first + len(rows)).expand(len(flat), -1)], 1)
+        best, order = best.topk(min(count, best.shape[1]), largest=False)
+        index, first = index.gather(1, order), first + len(rows)
+    if distance is not None:
+        pairs = [distance(q.expand(count, -1, -1, -1), to_floats(candidates[rows.numpy()]))
+                 for q, rows in zip(queries[:, None], index, strict=True)]
+        best, order = torch.stack(pairs).sort(1)
+        index = index.gather(1, order)
+    return index[:, 0], best[:, 0]
+
+
 def verification_pairs(identities, count=6000, seed=0):
     """Half genuine, half impostor pairs: identities [n] -> first, second, same (bool), each [count].
 

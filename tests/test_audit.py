@@ -136,3 +136,36 @@ def test_blur_keeps_masses_and_loses_detail():
     torch.testing.assert_close(coarse(torch.ones_like(x)), torch.ones_like(x))
     assert coarse(x).var() < 0.05 * x.var()
     assert dataclasses.asdict(audit.Gates())["region_share"] == 0.5
+
+
+DOMAIN = Domain(name="toy", train="toy", resolution=16, encoder_size=(16, 16))
+
+
+def eye():
+    return audit.feature_network(DOMAIN)[1]
+
+
+def test_the_features_of_a_domain_without_networks_are_untrained_but_fixed():
+    name, network = audit.feature_network(dataclasses.replace(DOMAIN, networks={"perceptual": "gone/away"}))
+    assert "untrained" in name
+    for a, b in zip(network.state_dict().values(), eye().state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_truncation_costs_variety():
+    torch.manual_seed(0)
+    generator = Generator(16, z_dim=8, w_dim=8, mapping_layers=1, channels={4: 8, 8: 8, 16: 8})
+    generator.estimate_w_mean(100)
+    images = audit.draw(generator, 24)
+    rows = audit.truncation(generator, images, eye(), (0.0, 0.5, 1.0), count=12)
+    assert [row["psi"] for row in rows] == [0.0, 0.5, 1.0] and rows[0]["variety"] == pytest.approx(0, abs=1e-6)
+    assert rows[0]["variety"] < rows[1]["variety"] < rows[2]["variety"]
+    assert rows[0]["KID"] > rows[2]["KID"]
+
+
+def test_a_memory_is_as_near_as_a_copy():
+    training, held_out = world(40)[0], world(12, seed=1)[0]
+    found = audit.memory(training[5:9], training, held_out, eye())
+    assert found["samples"][0].tolist() == [5, 6, 7, 8] and found["samples"][1].max() < 1e-6
+    assert len(found["held-out images"][1]) == 12 and len(found["copies"][1]) == 4
+    assert found["copies"][1].median() < found["held-out images"][1].median()

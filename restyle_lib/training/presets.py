@@ -5,8 +5,8 @@ are L2 1, LPIPS 0.8 and identity 0.1 (faces) or MoCo 0.5 (others); toonify: iden
 from ..errors import suggest
 
 COMMON = {  # of all methods at a size
-    "published": dict(batch=8, lr=1e-4, cooldown=0.0, extra="normal"),
-    "embedded":  dict(batch=8, lr=5e-4, cooldown=0.3, extra="zero"),
+    "published": dict(batch=8, lr=1e-4, cooldown=0.0, extra="normal", amp=""),
+    "embedded":  dict(batch=8, lr=5e-4, cooldown=0.3, extra="zero", amp=""),
     "gpu":       dict(batch=64, lr=1.4e-3, cooldown=0.3, extra="zero", amp="bf16"),   # 7, and lr x sqrt(8)
 }
 COLUMNS = ("scheme", "head", "progressive", "steps", "delta_norm", "adversarial", "progressive_start",
@@ -100,6 +100,5 @@ def methods():
 
 def rows():
     """A row for each encoder in the table, all settings that differ: dicts for `tables.Table`."""
-    return [{"size": size, "method": method, **COMMON[size],
-             **dict(zip(COLUMNS, values, strict=True)), "amp": COMMON[size].get("amp", "")}
+    return [{"size": size, "method": method, **COMMON[size], **dict(zip(COLUMNS, values, strict=True))}
             for (size, method), values in ENCODERS.items()]

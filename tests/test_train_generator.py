@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from restyle_lib.checkpoints.own import read_config
 from restyle_lib.errors import UserError
 from restyle_lib.models.layers import upsample
 from restyle_lib.models.stylegan2 import Discriminator, Generator
@@ -192,3 +193,12 @@ def test_warm_start_looks_where_the_world_says(tmp_path):
     far = train(tmp_path / "far", warm_images=8, codes=CODES, focus=focus)
     a, b, c = (flat(parts(folder.parent)["generator"]) for folder in (plain, near, far))
     assert same(a, b) and not same(a, c)
+
+
+def test_a_grown_generator_says_what_it_began_from(tmp_path):
+    train(tmp_path / "small", total_images=8)
+    train(tmp_path / "middle", size=16, init_from=tmp_path / "small", total_images=4)
+    folder = train(tmp_path / "last", size=16, init_from=tmp_path / "middle", total_images=4)
+    before = read_config(folder)["facts"]["before"]
+    assert [run["training"]["resolution"] for run in before] == [8, 16]
+    assert [run["images"] for run in before] == [8, 4]

@@ -11,7 +11,7 @@ from ..models.stylegan2 import Discriminator, Generator
 from ..pixels import write_grid
 from .augment import KINDS, augment
 from .generator_settings import FREE, GeneratorTraining  # noqa: F401  (GeneratorTraining: for callers)
-from .inherit import NETWORKS, copy_matching, networks_of
+from .inherit import NETWORKS, copy_matching, networks_of, runs_before
 from .loop import STATE, DataOrder, Loop
 from .warm import quiet_styles, regress
 
@@ -55,10 +55,11 @@ def generator_share(logits):
 
 
 class _Facts:
-    """The run's state beside the networks: augmentation p, mean path length, whether the average ramps up."""
+    """The run's state beside the networks: augmentation p, mean path length, whether the average ramps up,
+    the runs it began from."""
 
     def __init__(self, p):
-        self.p, self.path, self.ramp = float(p), 0.0, True
+        self.p, self.path, self.ramp, self.before = float(p), 0.0, True, []
 
     def state_dict(self):
         return dict(vars(self))
@@ -285,11 +286,11 @@ class _Trainer:
         result = copy.deepcopy(self.ema)
         result.estimate_w_mean(10_000, self.c.seed)
         save_model(folder, result, "generator", images=self.images_at(step), seed=self.c.seed,
-                   training=self.c.options())
+                   training=self.c.options(), before=self.facts.before)
 
     def start_from(self, source):
         """Copies every tensor that matches by name and shape; returns one line for each network."""
-        found = networks_of(source)
+        found, self.facts.before = networks_of(source), runs_before(source)
         self.facts.ramp = False  # the inherited average is worth keeping
         return [f"{name}: {copy_matching(module, found[name])}"
                 for name, module in zip(NETWORKS, (self.g, self.ema, self.d), strict=True) if name in found]

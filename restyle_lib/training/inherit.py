@@ -23,6 +23,16 @@ def networks_of(source):
     return networks_of(load_generator(str(source)))
 
 
+def runs_before(source):
+    """What a generator's run began from: [{"images", "training", ...} of each run, the first one first]."""
+    folder = Path(source) / "generator" if isinstance(source, (str, Path)) else None
+    if folder is None or not folder.is_dir():
+        return []
+    from ..checkpoints.own import read_config
+    facts = read_config(folder)["facts"]
+    return [*facts.get("before", []), {name: facts[name] for name in ("images", "training")}]
+
+
 def _canonical(names):
     """{name: the name with a discriminator's blocks counted from its end}, so that resolutions correspond."""
     count = 1 + max((int(m[1]) for name in names if (m := re.match(r"blocks\.(\d+)\.", name))), default=-1)

@@ -46,6 +46,12 @@ def draw(generator, count, *, domain=None, psi=1.0, seed=0, batch=50):
 
     Full squares, or as a domain sees them: cropped and pooled to its encoder size."""
     z = torch.randn(count, generator.z_dim, generator=torch.Generator().manual_seed(seed))
+    return draw_from(generator, z, domain=domain, psi=psi, batch=batch)
+
+
+@torch.no_grad()
+def draw_from(generator, z, *, domain=None, psi=1.0, batch=50):
+    """As `draw`, of given z [N, z_dim]."""
     device, rows = generator.w_mean.device, []
     for part in z.split(batch):
         images = generator(generator.truncate(generator.mapping(part.to(device)), psi))

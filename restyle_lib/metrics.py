@@ -186,16 +186,20 @@ def verification_pairs(identities, count=6000, seed=0):
     return pairs[:, 0], pairs[:, 1], np.arange(count) < count // 2
 
 
-def verification_auc(embeddings, identities, *, count=6000, seed=0, similarity=None):
-    """AUC of telling same from other identity over `count` pairs of embeddings [n, d], by their cosine."""
+def verification(embeddings, identities, *, count=6000, seed=0, similarity=None):
+    """(similarity of `count` pairs of embeddings [n, d], by default their cosine; whether they are one
+    identity): two arrays [count]."""
     embeddings = np.asarray(embeddings, dtype=np.float64)
     first, second, same = verification_pairs(identities, count, seed)
     if similarity is None:
-        unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True).clip(1e-12)
-        scores = (unit[first] * unit[second]).sum(axis=1)
-    else:
-        scores = similarity(embeddings[first], embeddings[second])
-    return auc(scores, same)
+        embeddings = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True).clip(1e-12)
+        return (embeddings[first] * embeddings[second]).sum(axis=1), same
+    return similarity(embeddings[first], embeddings[second]), same
+
+
+def verification_auc(embeddings, identities, **how):
+    """AUC of telling same from other identity over pairs of embeddings [n, d]; see `verification`."""
+    return auc(*verification(embeddings, identities, **how))
 
 
 def mean_colours(images):
@@ -208,19 +212,27 @@ def mean_colours(images):
     return torch.cat(rows).double().numpy()
 
 
-def colour_auc(images, identities, *, count=6000, seed=0):
-    """AUC of the colour-only verifier over the same pairs: minus the distance of mean colours, each axis
-    scaled by its spread within identities (the best linear verifier that knows it). Colour must not give
-    identity away."""
+def colour_embeddings(images, identities):
+    """Mean colours [N, 2C] with each axis scaled by its spread within identities: the best linear verifier
+    that sees nothing else, by minus the distance."""
     colours = mean_colours(images)
     _, group, counts = np.unique(np.asarray(identities), return_inverse=True, return_counts=True)
     centres = np.zeros((len(counts), colours.shape[1]))
     np.add.at(centres, group, colours / counts[group, None])
     residual = colours - centres[group]
     spread, axes = np.linalg.eigh(np.cov(residual.T) + 1e-6 * np.eye(colours.shape[1]))
-    whitened = colours @ axes / np.sqrt(spread)
-    return verification_auc(whitened, identities, count=count, seed=seed,
-                            similarity=lambda x, y: -np.linalg.norm(x - y, axis=1))
+    return colours @ axes / np.sqrt(spread)
+
+
+def colour_auc(images, identities, *, count=6000, seed=0):
+    """AUC of the colour-only verifier over the same pairs. Colour must not give identity away."""
+    return verification_auc(colour_embeddings(images, identities), identities, count=count, seed=seed,
+                            similarity=nearness)
+
+
+def nearness(x, y):
+    """Minus the distance of rows [n, d]."""
+    return -np.linalg.norm(x - y, axis=1)
 
 
 @torch.no_grad()
@@ -253,3 +265,34 @@ def attribute_agreement(predicted, truth, attributes):
         else:
             result[name] = {"accuracy": float((p.argmax(axis=-1) == t.astype(int)).mean())}
     return result
+
+
+def legibility(agreement, attributes):
+    """How well each attribute can be read at all, 0 to 1, by a reader's `attribute_agreement`: {name: share}.
+
+    r squared of reals, (2 AUC - 1) squared of binaries, accuracy above chance of categories."""
+    result = {}
+    for a in attributes:
+        scores = agreement.get(a["name"], {})
+        if a["kind"] == "category":
+            chance = 1 / (a["classes"] if isinstance(a["classes"], int) else len(a["classes"]))
+            value = (scores.get("accuracy", 0.0) - chance) / (1 - chance)
+        else:
+            value = max(scores.get("r", 0.0), 2 * scores.get("auc", 0.5) - 1, 0.0) ** 2
+        result[a["name"]] = float(np.clip(np.nan_to_num(value), 0, 1))
+    return result
+
+
+def attribute_distance(values, attributes, first, second):
+    """How far the known attributes of images first and second (indices [n]) are apart: [n], 0 to 1.
+
+    Gower's distance (1971): the mean over attributes of the difference as a share of the range (real) or of
+    whether they differ (others), weighted by `weight` where an attribute has one. values: {name: [N]}."""
+    total, weights = np.zeros(len(first)), 0.0
+    for a in attributes:
+        x = np.asarray(values.get(a["name"], [np.nan]), dtype=np.float64)
+        if np.isfinite(x).all() and a.get("weight", 1.0):
+            apart = np.abs(x[first] - x[second])
+            share = apart / (a["high"] - a["low"]) if a["kind"] == "real" else apart > 0
+            total, weights = total + a.get("weight", 1.0) * share, weights + a.get("weight", 1.0)
+    return total / max(weights, 1e-12)

@@ -79,3 +79,21 @@ def auc(scores, positive):
         return float("nan")
     total = ranks(scores)[positive].sum()
     return float((total - inside * (inside + 1) / 2) / (inside * outside))
+
+
+def roc(scores, positive):
+    """(share of false alarms, share of hits) at every threshold: arrays from (0, 0) to (1, 1)."""
+    scores, positive = np.asarray(scores, dtype=np.float64), np.asarray(positive, dtype=bool)
+    order = np.argsort(-scores, kind="stable")
+    last = np.r_[np.flatnonzero(np.diff(scores[order])), len(scores) - 1]             # of equal scores
+    hits, alarms = np.cumsum(positive[order])[last], np.cumsum(~positive[order])[last]
+    return np.r_[0, alarms] / max(1, alarms[-1]), np.r_[0, hits] / max(1, hits[-1])
+
+
+def threshold_accuracy(scores, positive):
+    """Share of observations [n] right at the threshold that is best on half of each class, on the others."""
+    order = np.argsort(np.asarray(positive, dtype=bool), kind="stable")
+    scores, positive = np.asarray(scores, dtype=np.float64)[order], np.asarray(positive, dtype=bool)[order]
+    tried, right = np.sort(scores[::2])[:, None], positive[::2]
+    best = ((scores[::2] >= tried) == right).mean(1).argmax()
+    return float(((scores[1::2] >= tried[best]) == positive[1::2]).mean())

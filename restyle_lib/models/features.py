@@ -42,8 +42,8 @@ class IdentityNet(nn.Module):
 class PerceptualNet(nn.Module):
     """Images -> five feature maps, from full size down to an eighth; `distance` compares them as LPIPS does.
 
-    Five 3x3 convolutions, 0.27 M parameters, 65 MMAC at 64 x 64; or the stem and stages of a small `backbone`.
-    It is trained by this project on rendered images: its distance is not LPIPS and is never called so."""
+    Five 3x3 convolutions, 0.27 M parameters, 65 MMAC at 64 x 64; or stem and stages of a small `backbone`. It
+    is trained by this project on rendered images: its distance is not LPIPS and is never called so."""
 
     def __init__(self, input_size=(64, 64), channels=(32, 64, 96, 96, 128), backbone=None):
         super().__init__()

@@ -1,9 +1,10 @@
 """What `train ...` does: a domain's images and labels, settings from presets and pairs, a trainer."""
+import contextlib
 from pathlib import Path
 
 import numpy as np
 
-from .. import data, options, weights
+from .. import data, metrics, options, weights
 from ..errors import UserError
 from ..files import atomic
 from ..runs import choose_device
@@ -44,8 +45,9 @@ def features(kind, domain, out, pairs=(), *, count=None, device="auto", **how):
     domain, changes = data.load_domain(domain), _changes(settings_class(kind), pairs)
     config, device = presets.feature(kind, **{"flip": domain.flip} | changes), choose_device(device)
     dataset = data.domain_dataset(domain, "train")
-    images, labels, specs = _labelled(dataset, "train", domain, count)
-    held_out = _labelled(dataset, _held_out(dataset), domain, HELD_OUT)[:2]
+    images, labels, specs = labelled(dataset, "train", domain, count)
+    held_out = labelled(dataset, held_out_split(dataset), domain, HELD_OUT)[:2]
+    specs = weighted(specs, domain) if kind == "moco" else specs
     return train_features(kind, images, labels, out, attributes=specs, held_out=held_out, config=config,
                           device=device, facts={"domain": domain.name}, **how)
 
@@ -62,7 +64,7 @@ def encoder(method, domain, out, pairs=(), *, size="embedded", count=None, gener
     dataset = data.domain_dataset(domain, "train")
     geometry = dict(size=domain.encoder_size, fit=domain.fit)
     images = data.images(dataset, "train", count=count, **geometry)
-    split = _held_out(dataset)
+    split = held_out_split(dataset)
     rows = _spread(dataset.split(split), HELD_OUT)
     source, held_out = dataset.split(split), data.images(dataset, split, indices=rows, **geometry)
     masks = source.masks(rows, domain.encoder_size) if hasattr(source, "masks") else None
@@ -107,7 +109,7 @@ def _changes(config, pairs):
     return options.pairs(pairs, options.field_kinds(config), f"setting of {config.__name__}")
 
 
-def _held_out(dataset):
+def held_out_split(dataset):
     """The split that training looks at but never learns from: val, else test."""
     found = [name for name in ("val", "test") if name in dataset.splits]
     if not found:
@@ -148,8 +150,18 @@ def _focus(source, count, domain, path):
     return np.load(path, mmap_mode="r")
 
 
-def _labelled(dataset, split, domain, count):
-    """(images, labels with the identity, attribute specs) of a split."""
+def weighted(specs, domain):
+    """Attribute specs with the share that the domain's reader, if it is there, can read as their weight."""
+    from .features import as_spec
+    specs, facts = [as_spec(spec) for spec in specs], {}
+    with contextlib.suppress(UserError):
+        facts = weights.facts(domain.networks.get("attributes", f"{domain.name}/attributes"))
+    read = metrics.legibility(facts.get("held_out", {}).get("attributes", {}), specs)
+    return [spec | {"weight": read[spec["name"]]} for spec in specs] if any(read.values()) else specs
+
+
+def labelled(dataset, split, domain, count):
+    """The first `count` images of a split (None: all): (images, labels with "identity", attribute specs)."""
     source = dataset.split(split)
     rows = np.arange(len(source))[:count]
     images = data.images(dataset, split, domain.encoder_size, indices=rows, fit=domain.fit)

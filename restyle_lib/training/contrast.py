@@ -22,9 +22,10 @@ def info_nce(query, key, queue, temperature):
     return F.cross_entropy(logits, own), (logits.argmax(1) == 0).float().mean()
 
 
-def view(x, strength=1.0, flip=True):
-    """A random view of each image [B, C, H, W]: cropped and stretched, mirrored (if `flip`), other colours,
-    sometimes grey, blurred, noisy. Strength 1 crops to as little as 0.5 of each side."""
+def view(x, strength=1.0):
+    """A random view of each image [B, C, H, W]: cropped and stretched, in other colours, sometimes grey,
+    blurred or noisy. Strength 1 crops to as little as 0.5 of each side. Unlike MoCo's it never mirrors: to an
+    inversion, left and right are not the same."""
     b, device = len(x), x.device
 
     def draw(low, high):
@@ -36,8 +37,6 @@ def view(x, strength=1.0, flip=True):
     corners = torch.stack([torch.stack([wide, zero, right], 1), torch.stack([zero, high, down], 1)], 1)
     x = F.grid_sample(x, F.affine_grid(corners, list(x.shape), align_corners=False), padding_mode="border",
                       align_corners=False)
-    if flip:
-        x = mirrored(x, draw(0, 1) < 0.5)
     x = torch.where(draw(0, 1).view(-1, 1, 1, 1) < 0.8, colour(x, 0.2 * strength), x)
     x = torch.where(draw(0, 1).view(-1, 1, 1, 1) < 0.1 * strength, x.mean(1, keepdim=True).expand_as(x), x)
     x = torch.where(draw(0, 1).view(-1, 1, 1, 1) < 0.5, blur(x, 0.4 + 0.8 * float(torch.rand(()))), x)
@@ -96,8 +95,8 @@ class ContrastTrainer:
         if c.queue < 1 or c.queue % c.batch:
             raise UserError(f"queue={c.queue}: expected a multiple of batch={c.batch}")
         if not 0 <= c.momentum < 1 or c.temperature <= 0:
-            raise UserError(f"momentum={c.momentum} and temperature={c.temperature}: expected a momentum from 0 "
-                            "to below 1 and a temperature above 0")
+            raise UserError(f"momentum={c.momentum} and temperature={c.temperature}: expected a momentum "
+                            "from 0 to below 1 and a temperature above 0")
         self.order = DataOrder(len(images), c.batch, c.seed)
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(c.seed)
@@ -120,8 +119,9 @@ class ContrastTrainer:
         """One iteration: {term: value}."""
         c = self.c
         x = to_floats(self.images[self.order(number)], self.device)
-        first, second = (view(x, c.augment, c.flip).contiguous(memory_format=torch.channels_last)
-                         for _ in range(2))
+        if c.flip:
+            x = mirrored(x, torch.rand(len(x), device=self.device) < 0.5)
+        first, second = (view(x, c.augment).contiguous(memory_format=torch.channels_last) for _ in range(2))
         self.nets.train()
         for group in self.optimizer.param_groups:
             group["lr"] = warmed_cosine(c.lr, number, self.total)

@@ -114,12 +114,13 @@ def judged(kind):
 
 
 def as_spec(attribute):
-    """A plain dict of an attribute: name, kind, low, high (real), classes (category), flips (if known)."""
+    """A plain dict of an attribute: name, kind, low, high (real), classes (category), flips, weight."""
     if not isinstance(attribute, dict):
         attribute = {n: getattr(attribute, n) for n in ("name", "kind", "low", "high", "classes", "flips")
                      if hasattr(attribute, n)}
     wanted = {"real": ("low", "high"), "category": ("classes",)}.get(attribute["kind"], ())
-    spec = {n: attribute[n] for n in ("name", "kind", *wanted, "flips") if attribute.get(n) is not None}
+    kept = ("name", "kind", *wanted, "flips", "weight")
+    spec = {n: attribute[n] for n in kept if attribute.get(n) is not None}
     return spec | ({"classes": list(spec["classes"])} if isinstance(spec.get("classes"), tuple) else {})
 
 

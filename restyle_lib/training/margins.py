@@ -31,7 +31,7 @@ class ArcMargin(nn.Module):
         return F.cross_entropy(logits, own), (cosine.argmax(1) == own).float().mean()
 
     def logits(self, cosine, own, margin):
-        """cosine [B, n] (-2: left out), the own column [B, 1] -> cos(angle + margin) there, as is elsewhere."""
+        """cosine [B, n] (-2: left out), the own column [B, 1] -> cos(angle + margin) in it, else as is."""
         return cosine.scatter(1, own, with_margin(cosine.gather(1, own), margin))
 
 

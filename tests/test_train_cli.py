@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from restyle_lib.__main__ import main
+from restyle_lib.files import ROOT
 
 DOMAIN = """\
 name: bars
@@ -100,3 +101,15 @@ def test_audit_of_shipped_networks(model, found, tmp_path, capsys):
     assert main(["train", "audit", model, "--count", "6", "--out", str(tmp_path / "a.json")]) == 0
     assert found in json.loads((tmp_path / "a.json").read_text())
     assert len(capsys.readouterr().out.splitlines()) > 5
+
+
+def test_a_generator_grows_on_a_rendered_world(tmp_path):
+    text = (ROOT / "data_manifests/domains/minicars.yaml").read_text().replace("  perceptual:", "  identity:")
+    (tmp_path / "cars.yaml").write_text(text)
+    small = ["w_dim=8", "mapping_layers=1", "channels={4: 8, 8: 8, 16: 8, 32: 8, 64: 8}", "warm_images=16"]
+    words = ["train", "generator", "--grow", "--domain", str(tmp_path / "cars.yaml"), "--device", "cpu",
+             "--count", "16", "--out", str(tmp_path / "g"), *small]
+    assert main(words) == 0
+    config = json.loads((tmp_path / "g" / "64" / "generator" / "config.json").read_text())
+    assert [run["training"]["resolution"] for run in config["facts"]["before"]] == [16, 32]
+    assert np.load(tmp_path / "g" / "64" / "focus.npy").shape == (16, 32, 32)

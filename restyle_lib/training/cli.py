@@ -47,11 +47,13 @@ START = click.option("--init-from", help="A network's name or path to start from
 @_training
 @SIZE
 @START
-def train_generator(force, **settings):
+@click.option("--grow", is_flag=True, help="A rendered world's short way: 16, 32, 64 px, by regression.")
+def train_generator(force, grow, **settings):
     """Train or fine-tune a StyleGAN2 generator."""
     from . import commands
 
-    click.echo(commands.generator(**settings, force=force, resume=not force))
+    train = commands.grown if grow else commands.generator
+    click.echo(train(**settings, force=force, resume=not force))
 
 
 @train.command("features")

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import data, metrics, options, weights
+from ..checkpoints.own import read_config
 from ..errors import UserError
 from ..files import atomic
 from ..runs import choose_device
@@ -13,11 +14,31 @@ from . import presets
 HELD_OUT = 500
 
 
-def generator(domain, out, pairs=(), *, size="embedded", count=None, init_from=None, device="auto", **how):
-    """Trains a generator on a domain's training images, cropped ones on a black square -> its folder."""
+def grown(domain, out, pairs=(), *, init_from=None, **how):
+    """Trains a generator of a rendered domain by the stages of the presets, each in a folder of `out` named
+    by its side -> the last one's generator. A stage that is not finished (max_seconds) is the last."""
+    domain = data.load_domain(domain)
+    for stage in presets.stages(domain.resolution):
+        if "perceptual" not in domain.networks:
+            stage["warm_perceptual"] = 0.0
+        folder = Path(out) / str(stage["resolution"])
+        result = generator(domain, folder, pairs, init_from=init_from, stage=stage, **how)
+        facts = read_config(result)["facts"]
+        if facts["images"] < facts["training"]["warm_images"]:
+            break
+        init_from = folder
+    return result
+
+
+def generator(domain, out, pairs=(), *, size="embedded", count=None, init_from=None, device="auto",
+              stage=None, **how):
+    """Trains a generator on a domain's training images, cropped ones on a black square -> its folder.
+
+    stage: settings below those of `pairs` (`grown`)."""
     from .generator import GeneratorTraining, train_generator
     domain, changes = data.load_domain(domain), _changes(GeneratorTraining, pairs)
-    settings = dict(resolution=domain.resolution, image_channels=domain.channels, flip=domain.flip) | changes
+    settings = dict(resolution=domain.resolution, image_channels=domain.channels, flip=domain.flip)
+    settings |= (stage or {}) | changes
     config, device = presets.generator(size, **settings), choose_device(device)
     dataset = data.domain_dataset(domain, "train")
     images = data.images(dataset, "train", domain.crop_size, count=count, fit=domain.fit)
@@ -30,6 +51,9 @@ def generator(domain, out, pairs=(), *, size="embedded", count=None, init_from=N
         codes = source.codes(np.arange(len(images)))
         focus = _focus(source, len(images), domain, Path(out) / "focus.npy") if config.warm_focus else None
         if config.warm_perceptual:
+            if "perceptual" not in domain.networks:
+                raise UserError(f"warm_perceptual={config.warm_perceptual:g} needs the perceptual network of "
+                                f"the domain {domain.name}, which names none; set it to 0")
             network = weights.load_network(domain.networks["perceptual"], "perceptual", device)
             network.requires_grad_(False)
 
@@ -77,7 +101,6 @@ def encoder(method, domain, out, pairs=(), *, size="embedded", count=None, gener
 def audit(model, domain, *, count=None, out=None, device="auto"):
     """Holds a shipped or given generator, or an encoder, against its gates (`audit`) -> lines of text."""
     from .. import audit
-    from ..checkpoints.own import read_config
     from ..files import write_json
     domain, device = data.load_domain(domain), choose_device(device)
     reader = weights.load_network(domain.networks["attributes"], "attributes", device)

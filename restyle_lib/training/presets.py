@@ -15,8 +15,8 @@ COLUMNS = ("scheme", "head", "progressive", "steps", "delta_norm", "adversarial"
 # Sources. (1) ReStyle, README "Training ReStyle" and its options; (2) the author: best checkpoint of faces at
 # 110,000 iterations (cars 75,000, wild 40,000, churches 150,000); (3) pSp: 300,000; (4) e4e: 250,000, and the
 # schedule of its README; (5) not stated for ReStyle-e4e: e4e's; (6) as many passes through the encoder for
-# each method, so that a single pass has N times the iterations of N steps; (7) planned for one GPU of the H200
-# class, not yet run there: the embedded world's images in larger batches, mixed precision.
+# each method, so that a single pass has N times the iterations of N steps; (7) planned for one GPU like
+# the H200, not yet run there: the embedded world's images in larger batches, mixed precision.
 ENCODERS = {
     # size       method           scheme     head       progr.  N  delta adv.  start   every  iterations
     ("published", "restyle-psp"): ("restyle", "single",  False, 5, 0.0,  0.0,      0,     0, 110_000),  # 1 2
@@ -42,6 +42,13 @@ GENERATORS = {  # mixing, averaging and lazy terms of the published size as in S
     "gpu":       (192, 192, 4,      64,   0.5,    5_000, 0.0,  True,            800_000),   # 7, as above
     "tiny":      (64,  64,  2,      16,   0.5,      500, 2.0,  True,              2_400),
 }
+
+STAGES = (    # of a generator that grows on a rendered world, by regression alone (training.warm)
+    # side images  focus perceptual
+    (16,   72_000, 4.0,  0.0),
+    (32,   40_000, 8.0,  0.0),
+    (64,   64_000, 8.0,  1.0),
+)
 
 FEATURES = {  # embedded; each has its own seed, so that no two share a start. Judges never train anything
     # kind              images   batch lr    augment identity_weight seed
@@ -81,6 +88,13 @@ def generator(size="embedded", **changes):
         values["channels"] = {s: widths.get(s, 16) for s in (2**i for i in range(2, 11)) if s <= side}
     values["amp"] = "bf16" if size == "gpu" else ""
     return GeneratorTraining(**values | changes)
+
+
+def stages(resolution):
+    """Settings of each stage up to a resolution, the small ones first."""
+    common = dict(z_dim=128, noise_rate=0.02, mixing=0.0, ema_images=2_000, total_images=0)
+    names = ("resolution", "warm_images", "warm_focus", "warm_perceptual")
+    return [common | dict(zip(names, row, strict=True)) for row in STAGES if row[0] <= resolution]
 
 
 def feature(kind, **changes):

@@ -102,8 +102,8 @@ def audit_generator(generator, renders, reader, network, *, domain=None, samples
 
 
 def feature_network(domain, device="cpu"):
-    """(what it is, network) for KID and perceptual distances: the domain's judge, its perceptual network, its
-    LPIPS, the first that is there; else an untrained one of seed 0, whose features still tell images apart."""
+    """(what it is, network) for KID and perceptual distances: the domain's judge, perceptual network or
+    LPIPS, the first that is there; else an untrained one of seed 0, which still tells images apart."""
     from .weights import load_network
     for role in ("judge_perceptual", "perceptual", "lpips"):
         with contextlib.suppress(UserError):

@@ -107,7 +107,8 @@ def panels(cells, columns=(), rows=(), below=None, apart=(), data=None):
     height, width = max((i.shape[:2] for line in cells for i in line if i is not None), key=lambda s: s[1])
     count = max(map(len, cells))
     small = 4 if count <= 8 else 3
-    factor = small if width <= 80 else max(1, 288 // width) if width <= 384 else 384 / width
+    factor = max(1, 288 // width) if width <= 384 else 384 / width
+    factor = max(small, 160 // width) if width <= 80 else factor
     w, h = round(width * factor), round(height * factor)
     gap, wide, line = 12, 60, 40
     left = 24 + 16 * max(len(str(r)) for r in rows) if len(rows) else 8

@@ -45,8 +45,8 @@ def test_a_strip_shows_input_start_and_steps_in_order_without_smoothing(tmp_path
     frames = GREY[1:].transpose(0, 3, 1, 2)[:, None].astype(np.float32) / 127.5 - 1  # [3, 1, 1, 8, 8]
     figure = figures.strip(GREY[:1], frames, values=np.array([[0.3], [0.2], [0.1]]), labels=["a"])
     image, rows = saved(figure, tmp_path)
-    where = [occurs(np.kron(np.repeat(g, 3, -1), np.ones((4, 4, 1), np.uint8)), image) for g in GREY]
-    assert all(len(w) == 1 for w in where), "every frame stands there once, enlarged fourfold"
+    where = [occurs(np.kron(np.repeat(g, 3, -1), np.ones((20, 20, 1), np.uint8)), image) for g in GREY]
+    assert all(len(w) == 1 for w in where), "every frame stands there once, enlarged to 160 pixels"
     columns = [w[0][1] for w in where]
     gaps = np.diff(columns)
     assert (gaps > 0).all() and gaps[0] > gaps[1] == gaps[2], "the input first and set apart"

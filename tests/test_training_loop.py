@@ -87,6 +87,12 @@ def test_nan_names_the_loss_and_keeps_the_last_good_state(tmp_path):
     assert Job(tmp_path).run() == 9
 
 
+def test_every_term_that_is_not_finite_is_named(tmp_path):
+    job = Job(tmp_path)
+    with pytest.raises(UserError, match="step 0: 'loss' is nan, 'identity' is inf; the last good state"):
+        job.loop.run(lambda number: {"loss": float("nan"), "l2": 1.0, "identity": float("inf")})
+
+
 def test_broken_weights_are_never_saved(tmp_path):
     job = Job(tmp_path, total=3)
     job.model.bias.data.fill_(float("inf"))

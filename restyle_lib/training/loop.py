@@ -140,10 +140,12 @@ class Loop:
     def _collect(self, pending):
         """Adds the pending values to the running sums; a value that is not finite ends the run."""
         for number, values in pending:
-            for name, value in zip(values, torch.stack(list(values.values())).tolist(), strict=True):
-                if not np.isfinite(value):
-                    raise UserError(f"{self.title} broke at step {number}: '{name}' is {value}; the last "
-                                    f"good state in {self.folder} is kept; lower the learning rate")
+            numbers = dict(zip(values, torch.stack(list(values.values())).tolist(), strict=True))
+            bad = [f"'{name}' is {value}" for name, value in numbers.items() if not np.isfinite(value)]
+            if bad:
+                raise UserError(f"{self.title} broke at step {number}: {', '.join(bad)}; the last good state "
+                                f"in {self.folder} is kept; lower the learning rate")
+            for name, value in numbers.items():
                 pair = self.sums.setdefault(name, [0.0, 0])
                 pair[0], pair[1] = pair[0] + value, pair[1] + 1
         pending.clear()

@@ -165,7 +165,7 @@ def export(dataset, split, out, count=None, progress=True):
                         f"{len(source)}")
     names = [str(Path(name).with_suffix(".png").as_posix()) for name in source.names[:count]]
     table = source.table(range(count)) or {}
-    classes = {s.name: s.classes for s in getattr(getattr(source, "world", None), "NAMES", ()) if s.classes}
+    classes = source.classes
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["image", "group", *table])

@@ -14,6 +14,8 @@ PROFILES = {
 SIZES = (
     ("00_start_here", "images",                   2,    4,     6,     6, "held-out images that are inverted"),
     ("00_start_here", "steps",                    2,    5,     5,     5, "refinement steps"),
+    ("01_datasets", "images",                    12,  600,  1000,  1000, "test images for the colour check"),
+    ("01_datasets", "rows",                    1000, 2000, 24000, 24000, "rows of attributes, files decoded"),
     ("02_generator_and_average_style", "samples",   4,   64,    64,    64, "seeds that are drawn"),
     ("02_generator_and_average_style", "draws", 400, 4000, 20000, 20000, "mapped draws behind the means"),
     ("02_generator_and_average_style", "images",  16,  200,   500,  1000, "held-out images to compare on"),
@@ -36,6 +38,7 @@ SIZES = (
 # Seconds that a notebook takes, measured on two cores (smoke, quick) and one H200 (gpu); None: not measured.
 SECONDS = {
     "00_start_here": (15, 14, None, None),
+    "01_datasets": (None, None, None, None),
     "02_generator_and_average_style": (11, 10, None, None),
     "03_refining_one_image": (13, 29, None, None),
     "10_train_generator": (None, None, None, None),

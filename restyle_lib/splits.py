@@ -23,9 +23,7 @@ class ImageSource:
     """Numbered images: len(), `names`, `keys` (what each one's group is called in all splits) and `groups`
     (int array [N], equal for what belongs together)."""
 
-    def original(self, index):
-        """Image `index` as its file has it: uint8 [H, W, C]."""
-        return self.load(index)
+    classes = {}                                          # {attribute: words}, where a table holds indices
 
     def load(self, index, size=None, fit="stretch"):
         """Image `index` -> uint8 [H, W, C] at `size` [H, W], by default the dataset's or the file's own."""
@@ -52,6 +50,7 @@ class RenderedImages(ImageSource):
         pairs = zip(self.identity.tolist(), self.instance.tolist(), strict=True)
         self.names, self.keys = [f"{who:07d}_{instance}" for who, instance in pairs], self.identity.tolist()
         self.groups = index // split.instances
+        self.classes = {spec.name: spec.classes for spec in self.world.NAMES if spec.classes}
 
     def __len__(self):
         return len(self.names)
@@ -157,6 +156,7 @@ class FileImages(ImageSource):
         return True
 
     def original(self, index):
+        """Image `index` as its file has it: uint8 [H, W, C]."""
         item = self.items[index]
         return decode(item.read(), item.name, self.dataset.channels, self.dataset.window)
 

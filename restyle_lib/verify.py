@@ -2,11 +2,13 @@
 import os
 from pathlib import Path
 
+import numpy as np
 from tqdm.auto import tqdm
 
 from .domains import RenderedSource, load_dataset
 from .errors import UserError
 from .sources import discover
+from .statistics import pearson, ranks
 from .tables import Table
 
 
@@ -14,8 +16,8 @@ def verify(dataset, count=None, progress=True):
     """Opens every split of a dataset (a name, path or Dataset) and decodes its images.
 
     -> (Table with a row for each split, list of sentences about what is wrong). "groups also in train" are
-    identities, values of the `group` column or, without one, files. count: how many images of each split to
-    decode, evenly spread; by default all files, one of a rendered split (which is only drawn)."""
+    identities, values of the `group` column or, without one, files. count: how many files of each split to
+    decode, evenly spread (default: all); nothing is drawn of a rendered split."""
     dataset, rows, wrong, trained = load_dataset(dataset), Table(), [], None
     names = sorted(dataset.splits, key=lambda name: name != "train")           # train first, else as they are
     for name in names:
@@ -24,9 +26,10 @@ def verify(dataset, count=None, progress=True):
         except UserError as error:
             wrong.append(str(error))
             continue
-        sizes, bad = set(), []
-        for i in tqdm(source.spread(count or (1 if hasattr(source, "world") else None)), leave=False,
-                      desc=f"{dataset.name} {name}", unit="img", disable=not progress):
+        drawn, bad = isinstance(dataset.source, RenderedSource), []
+        sizes = {dataset.size} if drawn else set()
+        for i in tqdm(() if drawn else source.spread(count), desc=f"{dataset.name} {name}", unit="img",
+                      leave=False, disable=not progress):
             try:
                 sizes.add(source.original(i).shape[:2])
             except UserError as error:
@@ -43,6 +46,35 @@ def verify(dataset, count=None, progress=True):
 def _range(sizes):
     ends = sorted(sizes, key=lambda size: size[0] * size[1])
     return " to ".join(f"{h}x{w}" for h, w in dict.fromkeys([*ends[:1], *ends[-1:]])) or "–"
+
+
+def marginals(first, second, classes=(), bins=16):
+    """Two attribute tables {name: values [n]} side by side, as `audit.histograms`: {name: {"edges" or
+    "classes", "first", "second": shares, "apart": half their difference}}.
+
+    classes: {name: words} where values are their indices; other words are classes, 0 and 1 too."""
+    result = {}
+    for name in first:
+        values = [np.asarray(table[name]) for table in (first, second)]
+        known = np.unique(np.concatenate(values))
+        if name in classes or known.dtype.kind not in "fiu" or set(known.tolist()) <= {0.0, 1.0}:
+            words = list(classes[name]) if name in classes else known.tolist()
+            known = range(len(words)) if name in classes else known
+            shares = [np.array([(v == k).mean() for k in known]) for v in values]
+            entry = {"classes": [bool(w) if w in (0, 1) else w for w in words]}
+        else:
+            edges = np.histogram_bin_edges(known[np.isfinite(known)], bins)
+            shares = [np.histogram(v, edges)[0] / len(v) for v in values]
+            entry = {"edges": edges.tolist()}
+        result[name] = entry | {"first": shares[0].tolist(), "second": shares[1].tolist(),
+                                "apart": float(np.abs(shares[0] - shares[1]).sum() / 2)}
+    return result
+
+
+def rank_correlations(table, names):
+    """Spearman's correlations of the numeric attributes `names` of a table {name: values [n]}: [m, m]."""
+    columns = [ranks(table[name]) for name in names]
+    return np.array([[pearson(a, b) for b in columns] for a in columns])
 
 
 def link(dataset, path):

@@ -34,7 +34,7 @@ def describe(network):
             "parameters": sum(p.numel() for p in network.parameters())}
 
 
-def held_out(domain, count=None, identities=None):
+def held_out(domain, count=None, identities=None, progress=False):
     """Images of the split that training looks at but never learns from: (uint8 [N, H, W, C], labels, specs).
 
     The first `count`, or all of the first `identities` ones."""
@@ -42,7 +42,7 @@ def held_out(domain, count=None, identities=None):
     split = held_out_split(dataset)
     if identities is not None:
         count = int(np.searchsorted(dataset.split(split).groups, identities))
-    images, labels, specs = labelled(dataset, split, domain, count)
+    images, labels, specs = labelled(dataset, split, domain, count, progress)
     return images[:], labels, specs
 
 

@@ -28,6 +28,12 @@ SIZES = (
     ("10_train_generator", "tuned",              48,  480, 100_000, 1_000_000, "... in fine-tuning"),
     ("10_train_generator", "samples",            20,  200,  2000, 10000, "samples behind histograms and KID"),
     ("10_train_generator", "images",              4,   24,   500,  1000, "held-out images beside samples"),
+    ("11_train_feature_networks", "images",       4,   64,   256,   256, "held-out images, changed"),
+    ("11_train_feature_networks", "identities",   4,  100,   125,   250, "held-out identities"),
+    ("11_train_feature_networks", "training",    32,  384,  4000, 24000, "training images"),
+    ("11_train_feature_networks", "budget",      96, 3072, 64000, 64000, "images training shows"),
+    ("11_train_feature_networks", "others",      12,   96,   500,   500, "images of MoCo's domain"),
+    ("11_train_feature_networks", "pairs",      400, 6000,  6000,  6000, "pairs that are compared"),
     ("12_train_encoders", "train_images",        24,  512, 24000, 70000, "training images"),
     ("12_train_encoders", "shown",                6,  256, 40_960, 880_000, "images that are shown"),
     ("12_train_encoders", "batch",                2,    4,    64,     8, "images in a batch"),
@@ -42,6 +48,7 @@ SECONDS = {
     "02_generator_and_average_style": (11, 10, None, None),
     "03_refining_one_image": (13, 29, None, None),
     "10_train_generator": (None, None, None, None),
+    "11_train_feature_networks": (None, None, None, None),
     "12_train_encoders": (None, None, None, None),
 }
 

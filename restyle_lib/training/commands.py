@@ -183,11 +183,11 @@ def weighted(specs, domain):
     return [spec | {"weight": read[spec["name"]]} for spec in specs] if any(read.values()) else specs
 
 
-def labelled(dataset, split, domain, count):
+def labelled(dataset, split, domain, count, progress=True):
     """The first `count` images of a split (None: all): (images, labels with "identity", attribute specs)."""
     source = dataset.split(split)
     rows = np.arange(len(source))[:count]
-    images = data.images(dataset, split, domain.encoder_size, indices=rows, fit=domain.fit)
+    images = data.images(dataset, split, domain.encoder_size, indices=rows, fit=domain.fit, progress=progress)
     table = source.table(rows) or {}
     own = hasattr(source, "world")
     specs = list(source.world.NAMES) if own else [_spec(name, column) for name, column in table.items()]

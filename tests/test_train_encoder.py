@@ -5,64 +5,14 @@ import json
 import numpy as np
 import pytest
 import torch
+from tiny_encoder import DOMAIN, FULL, TINY, generator, gradients, networks, pictures, tensors, train, trainer
 
 from restyle_lib.checkpoints.own import load_model
-from restyle_lib.domains import Domain
 from restyle_lib.errors import UserError
-from restyle_lib.models.features import IdentityNet, PerceptualNet
-from restyle_lib.models.stylegan2 import Generator
 from restyle_lib.training import encoder as trainer_module
-from restyle_lib.training.encoder import EncoderTrainer, EncoderTraining, train_encoder
+from restyle_lib.training.encoder import EncoderTrainer, EncoderTraining
 from restyle_lib.training.latents import LatentCritic, stage_at
 from restyle_lib.weights import load_inverter
-
-TINY = EncoderTraining(steps=3, batch=2, iterations=4, lr=1e-3, noise="const", batch_norm="frozen",
-                       log_every=1, validate_every=2, sample_every=4, save_every=3)
-DOMAIN = Domain(name="toy", train="toy", resolution=16, encoder_size=(16, 16), backbone="irse_small",
-                head_channels=8, flip=False, losses={"l2": 1.0})
-
-
-def generator(channels=3):
-    torch.manual_seed(3)
-    network = Generator(16, z_dim=12, w_dim=12, mapping_layers=2, channels={4: 8, 8: 8, 16: 8},
-                        image_channels=channels)
-    network.estimate_w_mean(200)
-    return network.eval()
-
-
-def pictures(count, domain=DOMAIN):
-    """Samples of the generator, as the toy domain sees them: uint8 [count, H, W, C]."""
-    network = generator(domain.channels)
-    top, bottom, left, right = domain.crop
-    with torch.no_grad():
-        z = torch.randn(count, 12, generator=torch.Generator().manual_seed(5))
-        images = network(network.mapping(z))[:, :, top:bottom, left:right]
-    return images.clamp(-1, 1).add(1).mul(127.5).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
-
-
-def networks():
-    torch.manual_seed(7)
-    return {"perceptual": PerceptualNet((16, 16), [4, 4, 8, 8, 8]),
-            "identity": IdentityNet((16, 16), [8, 8, 8, 8])}
-
-
-def trainer(config=TINY, losses=None, domain=DOMAIN, count=8, **given):
-    return EncoderTrainer(pictures(count, domain), config, domain, generator(domain.channels),
-                          losses or {"l2": 1.0}, given, torch.device("cpu"))
-
-
-def train(out, config=TINY, count=8, domain=DOMAIN, **more):
-    more = {"generator": generator(domain.channels), "headless": True} | more
-    return train_encoder(pictures(count, domain), out, config, domain=domain, **more)
-
-
-def tensors(folder):
-    return load_model(folder, "encoder")[0].state_dict()
-
-
-def gradients(encoder):
-    return torch.cat([p.grad.flatten() for p in encoder.parameters() if p.grad is not None])
-
 
 def test_the_accumulated_gradient_is_the_sum_of_the_steps():
     t = trainer(losses={"l2": 1.0, "perceptual": 0.8, "identity": 0.1}, **networks())
@@ -121,11 +71,6 @@ def test_one_step_is_the_single_pass(scheme):
     assert t.encoder.in_channels == (3 if scheme == "onepass" else 6)
 
 
-FULL = dataclasses.replace(TINY, progressive=True, progressive_start=2, progressive_every=1, adversarial=0.1,
-                           delta_norm=2e-4, noise="random", batch_norm="train", cooldown=0.5,
-                           gradient_shares=1, iterations=5)
-
-
 def test_resumed_equals_uninterrupted(tmp_path):
     domain = dataclasses.replace(DOMAIN, flip=True)
     train(tmp_path / "whole", FULL, domain=domain)
@@ -136,25 +81,6 @@ def test_resumed_equals_uninterrupted(tmp_path):
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
     validations = [(tmp_path / run / "validation.jsonl").read_text() for run in ("whole", "parts")]
     assert validations[0] == validations[1] and len(validations[0].splitlines()) == 4
-
-
-def test_known_latents_are_learnt_from_samples_alone(tmp_path):
-    config = dataclasses.replace(TINY, batch=8, steps=2, iterations=30, warm_iterations=30, lr=5e-3,
-                                 batch_norm="train", log_every=10, validate_every=30)
-    train(tmp_path, config, losses={"l2": 1.0})
-    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert log[-1]["latent_2"] < 0.92 < log[0]["latent_1"] and "l2" not in log[0]
-
-
-def test_warm_iterations_come_first_and_resume(tmp_path):
-    config = dataclasses.replace(FULL, warm_iterations=2, gradient_shares=0)
-    train(tmp_path / "whole", config)
-    train(tmp_path / "parts", config, max_seconds=1e-6)
-    train(tmp_path / "parts", config)
-    whole, parts = tensors(tmp_path / "whole/last"), tensors(tmp_path / "parts/last")
-    assert all(torch.equal(whole[name], parts[name]) for name in whole)
-    log = [json.loads(line) for line in (tmp_path / "whole/log.jsonl").read_text().splitlines()]
-    assert ["latent" in row for row in log] == [True, True, False, False, False]
 
 
 def test_a_run_leaves_what_it_did(tmp_path):
@@ -248,22 +174,6 @@ def test_shares_of_the_gradient_add_up_to_one():
     assert set(shares) == {"share_l2", "share_perceptual", "share_w_norm", "share_delta_norm"}
     assert sum(shares.values()) == pytest.approx(1)
     assert not any(name.startswith("share_") for name in t.step(1))
-
-
-def test_starting_from_a_trunk_or_an_encoder(tmp_path):
-    source = IdentityNet((16, 16))
-    t = trainer()
-    line, = t.start_from(trunk=source)
-    assert "missing" in line
-    stem = t.encoder.backbone.stem.weight
-    assert torch.equal(stem[:, :3], source.backbone.stem.weight) and (stem[:, 3:] == 0).all()
-    last = train(tmp_path / "a", dataclasses.replace(TINY, iterations=1))
-    again = trainer()
-    again.start_from(init_from=last)
-    for name, value in tensors(last).items():
-        assert torch.equal(again.encoder.state_dict()[name], value)
-    with pytest.raises(UserError, match="differs"):
-        trainer(dataclasses.replace(TINY, scheme="onepass", steps=1)).start_from(init_from=last)
 
 
 def test_grey_images_of_a_cropped_domain(tmp_path):

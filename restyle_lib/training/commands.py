@@ -89,7 +89,7 @@ def encoder(method, domain, out, pairs=(), *, size="embedded", count=None, gener
     geometry = dict(size=domain.encoder_size, fit=domain.fit)
     images = data.images(dataset, "train", count=count, **geometry)
     split = held_out_split(dataset)
-    rows = _spread(dataset.split(split), HELD_OUT)
+    rows = dataset.split(split).spread(HELD_OUT)
     source, held_out = dataset.split(split), data.images(dataset, split, indices=rows, **geometry)
     masks = source.masks(rows, domain.encoder_size) if hasattr(source, "masks") else None
     trunk = domain.networks.get("identity") if trunk is None and init_from is None else trunk
@@ -138,11 +138,6 @@ def held_out_split(dataset):
     if not found:
         raise UserError(f"{dataset.path}: training needs a split 'val' or 'test' beside 'train'")
     return found[0]
-
-
-def _spread(source, count):
-    """`count` indices over all of a source, evenly."""
-    return np.unique(np.linspace(0, len(source) - 1, min(count, len(source))).astype(int))
 
 
 def _smaller(images, side):

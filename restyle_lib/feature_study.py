@@ -14,10 +14,11 @@ KINDS = {"identity": "identity", "judge_identity": "identity-judge", "perceptual
          "judge_perceptual": "perceptual-judge", "attributes": "attributes", "moco": "moco"}
 
 
-def present(domain, kinds=tuple(KINDS), device="cpu"):
-    """The feature networks of a domain that are there: ({kind: module}, {kind: name of one that is not})."""
+def present(domain, device="cpu"):
+    """The feature networks that a domain names, and their judges: ({role: module} of those that are there,
+    {role: name} of those that are not)."""
     found, missing = {}, {}
-    for kind in kinds:
+    for kind in (kind for kind in KINDS if kind.removeprefix("judge_") in domain.networks):
         name = domain.networks.get(kind, f"{domain.name}/{KINDS[kind]}")
         try:
             found[kind] = weights.load_network(name, kind, device)

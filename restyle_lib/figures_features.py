@@ -56,7 +56,7 @@ def readings(sets, attributes, columns=4):
                 place = (0.72 + 1.75 * column, tall - 1.62 - 1.85 * line, 1.35, 1.35)
                 axes = figure.add_axes((place[0] / wide, place[1] / tall, place[2] / wide, place[3] / tall))
                 axes.scatter(x, y, s=5, alpha=0.5, lw=0, color=COLOURS[line])
-                axes.plot([low, high], [low, high], color="0.5", lw=0.8, ls=":")
+                axes.plot([low, high], [low, high], color="0.2", lw=0.9, ls=":", zorder=3)
                 axes.set_title(f"{name.replace('_', ' ')}: r = {r:.2f}", fontsize=7.5)
                 axes.tick_params(labelsize=6)
                 axes.set_ylabel(f"read on {title}" if column == 0 else "", fontsize=7)

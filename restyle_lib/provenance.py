@@ -16,8 +16,8 @@ PACKAGES = ("torch", "torchvision", "numpy", "pillow", "kornia", "lpips", "safet
 
 def provenance(domain):
     """A JSON-able dict of all of it; checksums are of the domain's manifest and shipped weights."""
-    files = [Path(domain), *(ROOT / "data_manifests" / "domains").glob(f"{domain}.yaml"),
-             *ASSETS.glob(f"{domain}/*/*.safetensors")]
+    files = [Path(domain), ROOT / "data_manifests" / "domains" / f"{domain}.yaml",
+             *(ASSETS / Path(domain).stem).glob("*/*.safetensors")]
     commit, changed = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
     return {"command": os.environ.get("RESTYLE_COMMAND", "by hand, in Jupyter or with papermill"),
             "commit": commit, "dirty": bool(changed), "python": platform.python_version(),

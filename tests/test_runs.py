@@ -150,3 +150,9 @@ def test_gpu_profiles_need_a_gpu_or_a_word(monkeypatch):
 def test_sizes_come_from_the_profile_unless_given():
     table = profiles.sizes("00_start_here", "smoke", {"images": 0, "steps": 9})
     assert table.steps == 9 and table.images == profiles.sizes("00_start_here", "smoke", {}).images
+
+
+def test_a_domain_may_be_an_absolute_path(tmp_path):
+    (tmp_path / "mine.yaml").write_text("name: mine")
+    files = runs.provenance(str(tmp_path / "mine.yaml"))["files"]
+    assert [name for name in files if name.endswith("mine.yaml")] and len(files) == 1

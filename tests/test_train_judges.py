@@ -76,7 +76,7 @@ def test_info_nce_equals_a_slow_twin():
 
 def momentum(keys=12):
     torch.manual_seed(0)
-    return contrast.Momentum(ContrastNet((16, 16), [4, 4, 8, 8]), 4, keys, 0.9)
+    return contrast.Momentum(ContrastNet((16, 16), [4, 4, 8, 8]), 4, keys)
 
 
 def test_the_queue_holds_the_last_keys():
@@ -94,7 +94,7 @@ def test_the_slow_copy_follows_exactly_and_learns_nothing_else():
     with torch.no_grad():
         for tensor in nets.query.state_dict().values():
             tensor.copy_(torch.randn(tensor.shape) if tensor.is_floating_point() else tensor + 3)
-    nets.train().follow()
+    nets.train().follow(0.9)
     for name, now in nets.key.state_dict().items():
         new = nets.query.state_dict()[name]
         expected = 0.9 * before[name] + 0.1 * new if now.is_floating_point() else new

@@ -49,9 +49,9 @@ class Momentum(nn.Module):
     The copies follow in everything, running statistics included, and use those: no key depends on its batch,
     which is what MoCo shuffles for (Cai et al. 2021). The head is MoCo v2's: two layers, left out later."""
 
-    def __init__(self, network, dim, keys, momentum):
+    def __init__(self, network, dim, keys):
         super().__init__()
-        width, self.momentum = network.width, momentum
+        width = network.width
         head = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, dim))
         self.query = nn.ModuleList([network, head])
         self.key = copy.deepcopy(self.query).requires_grad_(False)
@@ -70,12 +70,12 @@ class Momentum(nn.Module):
         return F.normalize(head(network.pooled(x)).float())
 
     @torch.no_grad()
-    def follow(self):
+    def follow(self, momentum):
         """key <- momentum x key + (1 - momentum) x query (MoCo, Equation 2)."""
         slow, fast = self.key.state_dict(), self.query.state_dict()
         for name, value in slow.items():
             if value.is_floating_point():
-                value.lerp_(fast[name], 1 - self.momentum)
+                value.lerp_(fast[name], 1 - momentum)
             else:
                 value.copy_(fast[name])
 
@@ -101,7 +101,7 @@ class ContrastTrainer:
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(c.seed)
             network = ContrastNet(input_size=list(images.shape[1:3]), **c.network)
-            self.nets = Momentum(network, c.dim, c.queue, c.momentum)
+            self.nets = Momentum(network, c.dim, c.queue)
         self.model = network
         self.nets.to(self.device, memory_format=torch.channels_last)
         self.total = -(-c.images // c.batch)
@@ -128,7 +128,7 @@ class ContrastTrainer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=c.amp == "bf16"):
             query = self.nets.embed(self.nets.query, first)
             with torch.no_grad():
-                self.nets.follow()
+                self.nets.follow(min(c.momentum, (number + 1) / (number + 10)))   # closely at first
                 key = self.nets.embed(self.nets.key, second)
         loss, right = info_nce(query, key, self.nets.queue.clone(), c.temperature)
         self.optimizer.zero_grad(set_to_none=True)

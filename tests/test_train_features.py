@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from restyle_lib.checkpoints.own import load_model
 from restyle_lib.errors import UserError
 from restyle_lib.metrics import features, verification_auc
+from restyle_lib.models.features import AttributeReader
 from restyle_lib.training import distortions
 from restyle_lib.training.features import ArcMargin, FeatureTraining, _Trainer, as_spec, train_features
 from restyle_lib.training.measure import measure
@@ -151,3 +152,24 @@ def test_known_changes():
     assert torch.equal(distortions.imperfect(x, 0), x)
     means, share = distortions.ordering(lambda a, b: (a - b).square().mean((1, 2, 3)), x, None, x.flip(0))
     assert "other picture" not in means and means["noise 0.05"] < means["noise 0.2"] and 0 <= share <= 1
+
+
+def test_a_network_trains_on_from_another(tmp_path):
+    first = train("attributes", tmp_path / "first")
+    config = dataclasses.replace(TINY, lr=0.0, seed=5)
+    second = train("attributes", tmp_path / "second", config, init_from=first)
+    before, after = (dict(load_model(folder)[0].named_parameters()) for folder in (first, second))
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert [run["images"] for run in load_model(second)[1]["facts"]["before"]] == [96]
+    with pytest.raises(UserError, match="differs"):
+        train("attributes", tmp_path / "other", dataclasses.replace(TINY, network={}), init_from=first)
+
+
+def test_emphasis_is_a_weight_in_the_mean():
+    torch.manual_seed(0)
+    reader = AttributeReader(SPEC, (16, 16), channels=[8, 8, 16, 16]).eval()
+    x, y = torch.rand(4, 3, 16, 16), {"place": torch.rand(4), "bright": torch.ones(4)}
+    plain, terms = reader.loss(x, y)
+    torch.testing.assert_close(plain, (terms["place"] + terms["bright"]) / 2)
+    weighted = (3 * terms["place"] + terms["bright"]) / 4
+    torch.testing.assert_close(reader.loss(x, y, {"place": 3.0})[0], weighted)

@@ -118,10 +118,11 @@ class AttributeReader(nn.Module):
                               "category": value.softmax(-1)}[a["kind"]]
         return out
 
-    def loss(self, images, targets):
+    def loss(self, images, targets, emphasis=None):
         """targets: {name: [B]}, reals in their unit -> (mean over attributes, {name: scalar}).
 
-        Huber for reals, else cross-entropy. Attributes without a target are left out, and NaN targets."""
+        Huber for reals, else cross-entropy. Attributes without a target are left out, and NaN targets.
+        emphasis: {name: weight in the mean}; others weigh 1."""
         raw, terms = self.raw(images), {}
         for a in self.attributes:
             if a["name"] not in targets:
@@ -132,7 +133,8 @@ class AttributeReader(nn.Module):
                 terms[a["name"]] = _attribute_loss(a, value, target)
         if not terms:
             raise UserError(f"no target of the attributes {', '.join(a['name'] for a in self.attributes)}")
-        return torch.stack(list(terms.values())).mean(), terms
+        shares = {name: (emphasis or {}).get(name, 1.0) for name in terms}
+        return sum(shares[name] * terms[name] for name in terms) / sum(shares.values()), terms
 
 
 def _attribute_loss(attribute, value, target):

@@ -98,6 +98,13 @@ class Generator(nn.Module):
         raise UserError(f"this generator takes latents [B, {self.w_dim}] or "
                         f"[B, {self.n_styles}, {self.w_dim}], not {list(w.shape)}")
 
+    def modulations(self, w):
+        """w: [B, d] or [B, k, d] -> the scales of every layer's input channels, [B, n] of each layer."""
+        styles = self.styles(w)
+        layers = [(conv, j) for j, conv in enumerate(self.convs)]
+        layers += [(to_image, 2 * i + 1) for i, to_image in enumerate(self.to_images)]
+        return [layer.style(styles[:, j]) for layer, j in sorted(layers, key=lambda pair: pair[1])]
+
     def mix(self, w_a, w_b, layer):
         """Style mixing: the styles of w_a before `layer`, of w_b from it on -> [B, k, d]."""
         return torch.cat([self.styles(w_a)[:, :layer], self.styles(w_b)[:, layer:]], 1)

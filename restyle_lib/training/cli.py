@@ -59,6 +59,7 @@ def train_generator(force, grow, **settings):
 @train.command("features")
 @click.argument("kind")
 @_training
+@START
 def train_features(force, **settings):
     """Train a network: identity, attributes, perceptual, identity-judge, perceptual-judge or moco."""
     from . import commands

@@ -240,7 +240,7 @@ class EncoderTrainer:
             group["lr"] = self._rate(number)
         if number < c.warm_iterations:
             steps, term = min(c.steps, c.warm_steps), "latent"
-            passes, terms = self.known.passes(c.batch, steps, self.encoder.stage), {}
+            passes, terms = self.known.passes(c.batch, steps), {}
         else:
             images, steps, term = self.batch(number), c.steps, "l2"
             terms = self._criticise(images, number) if self.critic else {}

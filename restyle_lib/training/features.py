@@ -49,6 +49,7 @@ class FeatureTraining:
     margin: float = 0.2                  # ArcFace: m in radians, reached after 30 % of the steps
     identity_weight: float = 1.0         # tasks of identity and perceptual networks; the identity one learns
     attributes_weight: float = 1.0       # attributes too, because encoders start from its trunk
+    emphasis: dict = field(default_factory=dict)     # {attribute: weight in the readers' loss}, others 1
     calibration: int = 120               # perceptual: last steps, which learn the distance's weights alone
     network: dict = field(default_factory=dict)      # further arguments of the network
     amp: str = ""                        # "bf16": mixed precision
@@ -71,7 +72,7 @@ class ContrastTraining(FeatureTraining):
 
 
 def train_features(kind, images, labels, out, *, attributes=(), held_out=None, config=None, device="cpu",
-                   resume=True, force=False, headless=False, max_seconds=0.0, facts=None):
+                   init_from=None, resume=True, force=False, headless=False, max_seconds=0.0, facts=None):
     """Trains a network of `kind` (see KINDS) in the run folder `out`.
 
     Returns the folder out/kind of the network, written once the training is complete. As a file a judge is of
@@ -80,6 +81,7 @@ def train_features(kind, images, labels, out, *, attributes=(), held_out=None, c
     labels      {"identity": [N], attribute name: [N]}; NaN where a value is unknown
     attributes  those to read: dicts or objects with name, kind, low, high, classes and, for mirroring, flips
     held_out    (images, labels) never trained on: the facts are measured on them
+    init_from   a network of this kind to start from, its name or path
     UserError for an unknown kind, missing labels, a set smaller than the batch, a loss that is not finite.
     """
     if kind not in KINDS:
@@ -89,6 +91,9 @@ def train_features(kind, images, labels, out, *, attributes=(), held_out=None, c
         raise UserError(f"amp is '' or 'bf16', not {c.amp!r}")
     trainer = ContrastTrainer(images, c, device) if kind == "moco" else _Trainer(
         kind, images, labels, spec, c, device)
+    known = {"images": c.images, "seed": c.seed, "training": c.options()} | dict(facts or {})
+    if init_from is not None:
+        known["before"] = trainer.start_from(init_from)
     loop = Loop(out, trainer.parts(), options={"kind": kind} | c.options(), free=FREE, seed=c.seed,
                 total=trainer.total, device=device, images_per_step=c.batch,
                 log_every=max(1, c.log_every // c.batch), save_every=max(1, c.save_every // c.batch),
@@ -96,7 +101,6 @@ def train_features(kind, images, labels, out, *, attributes=(), held_out=None, c
     if loop.run(trainer.step) < trainer.total:
         return folder
     model = halved(trainer.result())
-    known = {"images": c.images, "seed": c.seed, "training": c.options()} | dict(facts or {})
     if held_out is not None:
         known["held_out"] = measure(judged(kind), model, *held_out, spec, device=device)
     save_model(folder, model, judged(kind), **known)
@@ -231,10 +235,21 @@ class _Trainer:
         self.optimizer.step()
         return {name: value.detach() for name, value in terms.items()}
 
+    def start_from(self, source):
+        """Copies a network of the same kind and shape -> what its config says of its training."""
+        from ..weights import facts, load_network
+        try:
+            self.model.load_state_dict(load_network(source, judged(self.kind)).state_dict())
+        except RuntimeError as error:
+            text = str(error).splitlines()[1].strip()
+            raise UserError(f"the network to start from differs: {text}") from None
+        known = facts(source)
+        return [*known.get("before", []), {name: known[name] for name in ("images", "training")}]
+
     def _losses(self, x, rows, targets, number):
         terms, total = {}, 0.0
         if "reader" in self.tasks:
-            terms["attributes"], _ = self.tasks["reader"].loss(x, targets)
+            terms["attributes"], _ = self.tasks["reader"].loss(x, targets, self.c.emphasis)
             total = total + terms["attributes"] * self.c.attributes_weight
         if "identity" in self.tasks:
             margin = self.c.margin * min(1.0, number / (0.3 * self.steps))

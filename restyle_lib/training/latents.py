@@ -1,5 +1,6 @@
 """Training on latents: e4e's discriminator and stages (Tov et al. 2021, Section 5); samples with known w."""
 import torch
+import torch.nn.functional as F
 
 from ..losses import LatentDiscriminator, LatentPool, discriminator_loss, r1
 from ..refine import step as refine_step
@@ -76,17 +77,17 @@ class KnownLatents:
         with torch.no_grad():
             z = torch.randn(4000, generator.z_dim, generator=torch.Generator().manual_seed(0))
             w = torch.cat([generator.mapping(part) for part in z.to(inverter.device).split(500)])
-        self.variance = w.var(0).mean()                      # of a style's elements around their mean
+            self.spread = sum(m.var(0).mean() for m in generator.modulations(w))
 
     def synthesize(self, latents):
         """The inverter's images, without gradients."""
         with torch.no_grad():
             return self.inverter.synthesize(latents)
 
-    def passes(self, count, steps, stage=None):
+    def passes(self, count, steps):
         """Yields (loss, {"latent": loss}) of each step on `count` fresh samples: the mean squared distance
-        from the known styles over their variance (1: as good as the average style); of a progressive
-        encoder's stage, its active styles."""
+        of what the latents do to the layers (`modulations`) over its variance: 1 is as good as the average
+        style. In W itself directions that the generator hardly uses would outweigh all others."""
         inverter, generator = self.inverter, self.inverter.generator
         with torch.no_grad():
             z = torch.randn(count, generator.z_dim, device=inverter.device)
@@ -94,9 +95,10 @@ class KnownLatents:
             images = self.synthesize(known).clamp(-1, 1)
         latent = inverter.start.expand(count, -1, -1)
         picture = inverter.start_image.expand(count, -1, -1, -1)
-        last = None if stage is None else stage + 1
+        wanted = generator.modulations(known)
         for _ in range(steps):
             now = refine_step(inverter.encode, self.synthesize, images, latent, picture)
-            loss = (now.latent - known)[:, :last].square().mean() / self.variance
+            found = generator.modulations(now.latent)
+            loss = sum(F.mse_loss(a, b) for a, b in zip(found, wanted, strict=True)) / self.spread
             yield loss, {"latent": loss.detach()}
             latent, picture = now.latent, now.image

@@ -24,8 +24,8 @@ SIZES = (
     ("03_refining_one_image", "steps",           10,   10,    10,    10, "refinement steps"),
     ("10_train_generator", "side",               16,   16,    64,  1024, "pixels of the training, at most"),
     ("10_train_generator", "train_images",       40,  512, 24000, 70000, "training images"),
-    ("10_train_generator", "shown",              96, 3200, 800_000, 25_000_000, "images that are shown"),
-    ("10_train_generator", "tuned",              48,  480, 100_000, 1_000_000, "... in fine-tuning"),
+    ("10_train_generator", "shown",              48, 8000, 800_000, 25_000_000, "images that are shown"),
+    ("10_train_generator", "tuned",              24, 1200, 100_000, 1_000_000, "... in fine-tuning"),
     ("10_train_generator", "samples",            20,  200,  2000, 10000, "samples behind histograms and KID"),
     ("10_train_generator", "images",              4,   24,   500,  1000, "held-out images beside samples"),
     ("11_train_feature_networks", "images",       4,   64,   256,   256, "held-out images, changed"),
@@ -35,9 +35,9 @@ SIZES = (
     ("11_train_feature_networks", "others",      12,   96,   500,   500, "images of MoCo's domain"),
     ("11_train_feature_networks", "pairs",      400, 6000,  6000,  6000, "pairs that are compared"),
     ("12_train_encoders", "train_images",        24,  512, 24000, 70000, "training images"),
-    ("12_train_encoders", "shown",                6,  256, 40_960, 880_000, "images that are shown"),
+    ("12_train_encoders", "shown",                8,  400, 40_960, 880_000, "images that are shown"),
     ("12_train_encoders", "batch",                2,    4,    64,     8, "images in a batch"),
-    ("12_train_encoders", "overfit",              1,   24,   100,   500, "iterations of overfit-eight"),
+    ("12_train_encoders", "overfit",              1,   48,   100,   500, "iterations of overfit-eight"),
     ("12_train_encoders", "images",               4,   24,   500,  1000, "held-out images behind the curves"),
 )
 

@@ -9,6 +9,7 @@ import torch
 from test_train_encoder import DOMAIN, TINY, generator, pictures, train
 
 from restyle_lib import metrics
+from restyle_lib.checkpoints.own import load_model
 from restyle_lib.domains import load_domain
 from restyle_lib.errors import UserError
 from restyle_lib.training import checkup
@@ -98,3 +99,12 @@ def test_a_smaller_domain_keeps_the_proportions():
 
 def test_stages_double_and_end_at_the_budget():
     assert stages(1000, 4, 10) == [120, 250, 500, 1000] and stages(9, 5, 10) == [10]
+
+
+def test_other_settings_on_resuming_are_listed_and_refused(tmp_path):
+    train(tmp_path, dataclasses.replace(TINY, iterations=1))
+    other = dataclasses.replace(TINY, iterations=2, lr=2e-3)
+    with pytest.raises(UserError, match=r"iterations was 1, now 2; lr was 0\.001, now 0\.002"):
+        train(tmp_path, other)
+    train(tmp_path, other, force=True)
+    assert load_model(tmp_path / "last")[1]["facts"]["iterations"] == 2

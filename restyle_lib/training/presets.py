@@ -34,13 +34,13 @@ ENCODERS = {
 }
 
 CHANNELS = {4: 192, 8: 192, 16: 128, 32: 64, 64: 32, 128: 32, 256: 16}   # of small generators
-TINY = {4: 64, 8: 64, 16: 32}                                             # for a look at the machinery
+TINY = dict(channels={4: 32, 8: 32, 16: 16}, r1=0.3, noise_rate=0.1, reuse_gradient=True)  # a quick look
 GENERATORS = {  # mixing, averaging and lazy terms of the published size as in StyleGAN2, configuration F
     # size        z    w    mapping batch mixing ema     path  shared fakes  images
     "published": (512, 512, 8,      32,   0.9,   10_000, 2.0,  False,        25_000_000),
     "embedded":  (192, 192, 4,      16,   0.5,    5_000, 0.0,  True,            400_000),
     "gpu":       (192, 192, 4,      64,   0.5,    5_000, 0.0,  True,            800_000),   # 7, as above
-    "tiny":      (64,  64,  2,      16,   0.5,      500, 2.0,  True,              2_400),
+    "tiny":      (32,  32,  2,      8,    0.5,      500, 2.0,  True,              8_000),
 }
 
 STAGES = (    # of a generator that grows on a rendered world, by regression alone (training.warm)
@@ -84,8 +84,9 @@ def generator(size="embedded", **changes):
     values = dict(zip(names, GENERATORS[size], strict=True))
     side = changes.get("resolution", 64)
     if size != "published":
-        widths = TINY if size == "tiny" else CHANNELS
-        values["channels"] = {s: widths.get(s, 16) for s in (2**i for i in range(2, 11)) if s <= side}
+        values |= TINY if size == "tiny" else {"channels": CHANNELS}
+        widths, sides = values["channels"], (2**i for i in range(2, 11))
+        values["channels"] = {s: widths.get(s, 16) for s in sides if s <= side}
     values["amp"] = "bf16" if size == "gpu" else ""
     return GeneratorTraining(**values | changes)
 

@@ -226,20 +226,6 @@ def test_each_style_reaches_its_own_layers():
     assert (network(w + step) + network(w - step) - 2 * network(w)).abs().max() > 1e-2
 
 
-def test_modulations_are_what_the_layers_read():
-    network, seen = small_generator(), []
-    w = torch.randn(2, network.n_styles, network.w_dim)
-    layers = [*network.convs, *network.to_images]
-    hooks = [layer.affine.register_forward_hook(lambda _m, _x, y: seen.append(y)) for layer in layers]
-    network(w)
-    for hook in hooks:
-        hook.remove()
-    found = network.modulations(w)
-    assert len(found) == len(seen) == len(layers)
-    for m in found:                                      # scaled by a layer's constant
-        assert any(s.shape == m.shape and torch.allclose(m / m.norm(), s / s.norm()) for s in seen)
-
-
 def test_noise_modes():
     network, w = small_generator(), torch.randn(2, 6)
     assert torch.equal(network(w), network(w, "const"))

@@ -43,3 +43,17 @@ def test_warm_iterations_come_first_and_resume(tmp_path):
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
     log = [json.loads(line) for line in (tmp_path / "whole/log.jsonl").read_text().splitlines()]
     assert ["latent" in row for row in log] == [True, True, False, False, False]
+
+
+def test_modulations_are_what_the_layers_read():
+    network, seen = generator(), []
+    w = torch.randn(2, network.n_styles, network.w_dim)
+    layers = [*network.convs, *network.to_images]
+    hooks = [layer.affine.register_forward_hook(lambda _m, _x, y: seen.append(y)) for layer in layers]
+    network(w)
+    for hook in hooks:
+        hook.remove()
+    found = network.modulations(w)
+    assert len(found) == len(seen) == len(layers)
+    for m in found:                                      # scaled by a layer's constant
+        assert any(s.shape == m.shape and torch.allclose(m / m.norm(), s / s.norm()) for s in seen)

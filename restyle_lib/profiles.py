@@ -43,13 +43,13 @@ SIZES = (
 
 # Seconds that a notebook takes, measured on two cores (smoke, quick) and one H200 (gpu); None: not measured.
 SECONDS = {
-    "00_start_here": (15, 14, None, None),
-    "01_datasets": (None, None, None, None),
-    "02_generator_and_average_style": (11, 10, None, None),
-    "03_refining_one_image": (13, 29, None, None),
-    "10_train_generator": (None, None, None, None),
-    "11_train_feature_networks": (None, None, None, None),
-    "12_train_encoders": (None, None, None, None),
+    "00_start_here": (15, 16, None, None),
+    "01_datasets": (None, 16, None, None),
+    "02_generator_and_average_style": (11, 18, None, None),
+    "03_refining_one_image": (13, 30, None, None),
+    "10_train_generator": (None, 99, None, None),
+    "11_train_feature_networks": (None, 39, None, None),
+    "12_train_encoders": (None, 132, None, None),
 }
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from tiny_encoder import FULL, TINY, tensors, train, trainer
+from tiny_encoder import FULL, TINY, generator, tensors, train, trainer
 
 from restyle_lib.errors import UserError
 from restyle_lib.models.features import IdentityNet

@@ -13,7 +13,7 @@ from restyle_lib.checkpoints.own import load_model
 from restyle_lib.domains import load_domain
 from restyle_lib.errors import UserError
 from restyle_lib.training import checkup
-from restyle_lib.training.small import enlarged, pooled, small_domain, stages
+from restyle_lib.training.small import pooled, small_domain, stages
 
 CONFIG = dataclasses.replace(TINY, lr=5e-3, batch_norm="train")
 PARTS = {"domain": DOMAIN, "generator": generator(), "networks": {}}
@@ -93,7 +93,6 @@ def test_a_smaller_domain_keeps_the_proportions():
     images = np.arange(2 * 4 * 8 * 3, dtype=np.uint8).reshape(2, 4, 8, 3)
     assert pooled(images, (4, 8)) is images
     assert pooled(images, (2, 4))[1, 0, 1].tolist() == images[1, :2, 2:4].mean((0, 1)).round().tolist()
-    assert enlarged(images, (4, 8)) is images and enlarged(images, (8, 16)).shape == (2, 8, 16, 3)
     with pytest.raises(UserError, match="cannot be averaged"):
         pooled(images, (3, 4))
 

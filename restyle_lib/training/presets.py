@@ -34,7 +34,7 @@ ENCODERS = {
 }
 
 CHANNELS = {4: 192, 8: 192, 16: 128, 32: 64, 64: 32, 128: 32, 256: 16}   # of small generators
-TINY = dict(channels={4: 32, 8: 32, 16: 16}, r1=0.3, noise_rate=0.0, reuse_gradient=True)  # a quick look
+TINY = dict(channels={4: 32, 8: 32, 16: 16}, r1=0.3, noise_rate=0.1, reuse_gradient=True)  # a quick look
 GENERATORS = {  # mixing, averaging and lazy terms of the published size as in StyleGAN2, configuration F
     # size        z    w    mapping batch mixing ema     path  shared fakes  images
     "published": (512, 512, 8,      32,   0.9,   10_000, 2.0,  False,        25_000_000),

@@ -2,10 +2,8 @@
 from dataclasses import replace
 
 import numpy as np
-import torch.nn.functional as F
 
 from ..errors import UserError
-from ..pixels import to_pixels, to_tensor
 
 
 def small_domain(domain, side, **changes):
@@ -31,13 +29,6 @@ def pooled(images, size):
         raise UserError(f"images of {height}x{width} pixels cannot be averaged to {h}x{w}")
     blocks = np.asarray(images[:]).reshape(len(images), h, height // h, w, width // w, -1)
     return blocks.mean((2, 4)).round().astype(np.uint8)
-
-
-def enlarged(images, size):
-    """uint8 [N, h, w, C] enlarged smoothly to `size` [H, W]; returned as it is if it has it."""
-    if images.shape[1:3] == tuple(size):
-        return images
-    return to_pixels(F.interpolate(to_tensor(images), tuple(size), mode="bilinear"))
 
 
 def stages(total, count, batch):

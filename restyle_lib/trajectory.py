@@ -26,8 +26,9 @@ class Trajectory:
     """T recorded steps after the start, of B images; rows of `latents`, `images` and `seconds` belong
     together.
 
-    noise is "const", a seed, or a list of maps; generator is the fingerprint of the one that drew the images
-    ("" if unknown). Shapes and types are checked; UserError names the field.
+    noise is "const", a seed, or a list of maps: [1 or B, 1, r, r], or [T+1, B, 1, r, r], each row's own.
+    generator is the fingerprint of the one that drew the images ("" if unknown). Shapes and types are
+    checked; UserError names the field.
     """
     images: torch.Tensor                       # [T+1, B, C, H, W] in [-1, 1], encoder size; row 0: start
     latents: torch.Tensor | None = None        # [T+1, B, k, d]; None for methods without W+ codes
@@ -81,8 +82,17 @@ class Trajectory:
         """The trajectory of some of its images; `rows`: a list of indices or a slice."""
         fields = [f for f in ("latents", "images", "seconds") if getattr(self, f) is not None]
         names = self.names and tuple(np.array(self.names, dtype=object)[rows])
-        return self.replace(stopped_at=self.stopped_at[rows], names=names,
+        noise = self.noise
+        if not isinstance(noise, (str, int)):
+            noise = [m[:, rows] if m.dim() == 5 else m if len(m) == 1 else m[rows] for m in noise]
+        return self.replace(stopped_at=self.stopped_at[rows], names=names, noise=noise,
                             **{f: getattr(self, f)[:, rows] for f in fields})
+
+    def noise_at(self, row):
+        """The noise that a row's images were drawn with, as a generator takes it."""
+        if isinstance(self.noise, (str, int)):
+            return self.noise
+        return [m[row] if m.dim() == 5 else m for m in self.noise]
 
     def save(self, path):
         """Writes one .npz, atomically."""
@@ -93,6 +103,31 @@ class Trajectory:
     def load(path):
         """Reads what `save` or `merge` wrote. UserError for a missing, damaged or foreign file."""
         return _trajectory(_read(path), path)
+
+
+def join(trajectories):
+    """One trajectory of all images of several that differ in nothing else, in memory; see `merge` for files.
+    """
+    first = trajectories[0]
+    for other in trajectories[1:]:
+        same = torch.equal(other.step, first.step) and (other.latents is None) == (first.latents is None)
+        if not same or (other.space, other.generator) != (first.space, first.generator):
+            raise UserError("trajectories of other steps, spaces or generators cannot be joined")
+
+    def together(field):
+        parts = [getattr(t, field) for t in trajectories]
+        return None if any(part is None for part in parts) else torch.cat(parts, 1)
+
+    noise, named = first.noise, all(t.names is not None for t in trajectories)
+    if not isinstance(noise, (str, int)):
+        maps = list(zip(*(t.noise for t in trajectories), strict=True))
+        shared = all(m.dim() == 4 and len(m) == 1 and torch.equal(m, those[0])
+                     for those in maps for m in those)
+        noise = noise if shared else [torch.cat(those, those[0].dim() - 4) for those in maps]
+    fields = {field: together(field) for field in ("latents", "images", "seconds")}
+    return first.replace(**fields, noise=noise,
+                         stopped_at=torch.cat([t.stopped_at for t in trajectories]),
+                         names=sum((t.names for t in trajectories), ()) if named else None)
 
 
 def _arrays(trajectory):

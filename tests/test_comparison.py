@@ -1,0 +1,97 @@
+"""Curves of methods: envelopes, times, crossings and shares of the way, from rows whose answers are known."""
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from restyle_lib import comparison, figures_comparison
+from restyle_lib.errors import UserError
+
+
+def rows(method, values, seconds, images=("a", "b", "c"), spread=0.0):
+    """Rows of a method whose mean at step t is values[t]; image i lies i * spread above the first."""
+    middle = spread * (len(images) - 1) / 2
+    return [{"method": method, "image": image, "step": t, "seconds": second, "judge": 0.5,
+             "l2": value + i * spread - middle} for t, (value, second) in enumerate(zip(values, seconds, strict=True))
+            for i, image in enumerate(images)]
+
+
+def curves(*parts, kind="l2", plans=None):
+    protocol = SimpleNamespace(networks={"identity": ("judge", "")})
+    return comparison.curves(SimpleNamespace(rows=[row for part in parts for row in part],
+                                             protocol=protocol), kind, plans)
+
+
+def test_a_curve_holds_means_intervals_and_the_images_in_one_order():
+    found = curves(rows("r", [1.0, 0.5, 0.25], [0, 1, 2], spread=0.1)[::-1])["r"]
+    assert found.steps.tolist() == [0, 1, 2] and found.passes.tolist() == [0, 1, 2]
+    assert np.allclose(found.mean, [1, 0.5, 0.25]) and found.start == pytest.approx(1)
+    assert (found.low <= found.mean).all() and (found.mean <= found.high).all()
+    a, c = (found.values[:, found.images.index(name)] for name in "ac")
+    assert np.allclose(c - a, 0.2)
+
+
+def test_identity_is_turned_so_that_lower_is_better():
+    assert np.allclose(curves(rows("r", [1.0], [0]), kind="identity")["r"].mean, 0.5)
+
+
+def test_an_optimisation_counts_with_its_last_step_alone():
+    found = curves(rows("long", [1.0, 0.2, 0.1], [0, 1, 10]), rows("short", [1.0, 0.6, 0.5], [0, 1, 5]),
+                   plans={"long": 2, "short": 2})
+    seconds, means, where = comparison.envelope(found.values())
+    assert seconds.tolist() == [5, 10] and np.allclose(means, [0.5, 0.1])
+    assert where == [("short", 2), ("long", 2)]
+    free = curves(rows("encoder", [1.0, 0.2, 0.3], [0, 1, 10]))
+    assert comparison.envelope(free.values())[1].tolist() == pytest.approx([1.0, 0.2])
+
+
+def test_the_time_to_a_value_lies_between_its_neighbours_in_log_time():
+    assert comparison.time_to([1, 100], [0.4, 0.2], 0.3) == pytest.approx(10)
+    assert comparison.time_to([1, 100], [0.4, 0.2], 0.5) == 1
+    assert comparison.time_to([1, 100], [0.4, 0.2], 0.1) == float("inf")
+
+
+def test_the_step_of_the_crossing_and_the_shares_of_the_way():
+    found = curves(rows("restyle", [1.0, 0.6, 0.4, 0.2], [0, 1, 2, 3], spread=0.1),
+                   rows("pass", [1.0, 0.41], [0, 1], images=("c", "a"), spread=0.1),
+                   rows("floor", [1.0, 0.1], [0, 9]))
+    assert comparison.passes_at(found["restyle"], found["pass"]) == 2
+    assert comparison.passes_at(found["pass"], found["floor"]) is None
+    shares = comparison.way(found, found["floor"])
+    assert shares["floor"] == pytest.approx(1) and shares["restyle"] == pytest.approx(0.8 / 0.9)
+    same = comparison.gap(found["restyle"], found["restyle"])
+    assert (same.estimate, same.low, same.high, same.count) == (0, 0, 0, 3)
+    assert comparison.gap(found["restyle"], found["pass"]).count == 2
+
+
+def test_methods_on_different_images_are_not_compared():
+    found = curves(rows("one", [1.0, 0.6], [0, 1]), rows("other", [1.0, 0.4], [0, 1], images=("x",)))
+    with pytest.raises(UserError, match="different images"):
+        comparison.gap(found["one"], found["other"])
+
+
+def test_the_hardest_images_and_the_extremes_of_attributes():
+    found = curves(rows("r", [1.0, 0.5], [0, 1], spread=0.1))["r"]
+    assert comparison.hardest(found, 2) == ["c", "b"]
+    table = {"yaw": [3.0, -40.0, 41.0]}
+    assert comparison.extremes(table, ["a", "b", "c"], count=1) == {"yaw": ["b", "c"]}
+
+
+def test_recorded_rows_are_read_as_they_were_written(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("method,image,step,seconds,l2,protocol\nm,7,2,,0.25,how\n")
+    row = {"method": "m", "image": "7", "step": 2, "seconds": None, "l2": 0.25, "protocol": "how"}
+    assert comparison.read_rows(path) == [row]
+    path.write_text("a,b\n1,2\n")
+    with pytest.raises(UserError, match="no table of scores"):
+        comparison.read_rows(path)
+
+
+def test_the_graph_has_a_point_a_line_and_an_envelope():
+    found = curves(rows("restyle", [1.0, 0.6, 0.4], [0, 1, 2]), rows("pass", [1.0, 0.5], [0, 1]),
+                   rows("optimised", [1.0, 0.3], [0, 30]), plans={"optimised": 1})
+    figure = figures_comparison.quality(found, "L2", floor=0.1, envelopes={"optimisation": ([30.0], [0.3])})
+    axes, = figure.axes
+    assert axes.get_xscale() == "log"
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert labels == ["restyle", "optimisation (envelope)", "the generator's floor", "pass"]

@@ -10,9 +10,9 @@ from restyle_lib.errors import UserError
 
 def rows(method, values, seconds, images=("a", "b", "c"), spread=0.0):
     """Rows of a method whose mean at step t is values[t]; image i lies i * spread above the first."""
-    middle = spread * (len(images) - 1) / 2
+    middle, points = spread * (len(images) - 1) / 2, zip(values, seconds, strict=True)
     return [{"method": method, "image": image, "step": t, "seconds": second, "judge": 0.5,
-             "l2": value + i * spread - middle} for t, (value, second) in enumerate(zip(values, seconds, strict=True))
+             "l2": value + i * spread - middle} for t, (value, second) in enumerate(points)
             for i, image in enumerate(images)]
 
 

@@ -4,13 +4,11 @@ L2 is on the [-1, 1] scale, four times that of [0, 1] (as in the published score
 named by the caller, so that the network that trains is never silently the one that judges."""
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from .errors import UserError
 from .pixels import to_tensor
+from .ssim import ms_ssim  # noqa: F401  (part of this module's names)
 from .statistics import auc, pearson
-
-MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)      # Wang, Simoncelli, Bovik 2003, Section 3.2
 
 
 def batches(images, size=64, device="cpu"):
@@ -53,44 +51,6 @@ def region_l2(a, b, mask):
 def by_step(measure, frames, images, *more):
     """measure(frame, images, *more) for each row of a Trajectory or of [T+1, B, C, H, W]: -> [T+1, B]."""
     return torch.stack([measure(frame, images, *more) for frame in getattr(frames, "images", frames)])
-
-
-def _window(size=11, sigma=1.5):
-    x = torch.arange(size, dtype=torch.float32) - size // 2
-    kernel = torch.exp(-x.square() / (2 * sigma ** 2))
-    return kernel / kernel.sum()
-
-
-def _filter(x, kernel):
-    channels = x.shape[1]
-    rows = kernel.view(1, 1, -1, 1).expand(channels, 1, -1, 1)
-    return F.conv2d(F.conv2d(x, rows, groups=channels), rows.transpose(2, 3), groups=channels)
-
-
-def ms_ssim(a, b):
-    """Multi-scale structural similarity per image (Wang et al. 2003): [B, C, H, W] twice -> [B], at most 1.
-
-    Five scales if the shorter side allows (the last needs 11 pixels), else fewer, weights renormalised."""
-    _same(a, b)
-    short = min(a.shape[-2:])
-    if short < 11:
-        raise UserError(f"MS-SSIM needs images of at least 11 pixels a side, got {a.shape[-2]}x{a.shape[-1]}")
-    scales = min(5, int(np.log2(short / 11)) + 1)
-    weights = torch.tensor(MS_SSIM_WEIGHTS[:scales], device=a.device)
-    a, b, kernel = a.float() / 2 + 0.5, b.float() / 2 + 0.5, _window().to(a.device)
-    result = torch.ones(len(a), device=a.device)
-    for scale, weight in enumerate(weights / weights.sum()):
-        mean_a, mean_b = _filter(a, kernel), _filter(b, kernel)
-        var_a = _filter(a * a, kernel) - mean_a.square()
-        var_b = _filter(b * b, kernel) - mean_b.square()
-        both = _filter(a * b, kernel) - mean_a * mean_b
-        similarity = (2 * both + 9e-4) / (var_a + var_b + 9e-4)
-        if scale == scales - 1:
-            luminance = (2 * mean_a * mean_b + 1e-4) / (mean_a.square() + mean_b.square() + 1e-4)
-            similarity = similarity * luminance
-        result = result * similarity.mean(dim=(1, 2, 3)).clamp_min(0) ** weight
-        a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
-    return result
 
 
 @torch.no_grad()

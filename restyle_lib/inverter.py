@@ -24,11 +24,7 @@ class Inverter:
 
     def __post_init__(self):
         domain, generator, encoder = self.domain, self.generator, self.encoder
-        for what, has, needs in [("resolution", generator.resolution, domain.resolution),
-                                 ("number of image channels", generator.image_channels, domain.channels)]:
-            if has != needs:
-                raise UserError(f"{self.name}: the generator's {what} is {has}, the domain {domain.name} "
-                                f"says {needs}")
+        check_generator(generator, domain, self.name)
         for what, has, needs in [("number of styles", encoder.n_styles, generator.n_styles),
                                  ("style width", encoder.w_dim, generator.w_dim),
                                  ("input size", tuple(encoder.input_size), tuple(domain.encoder_size))]:
@@ -116,26 +112,16 @@ class Inverter:
         if trajectory.generator != self.fingerprint:
             theirs, ours = trajectory.generator[:12] or "(unknown)", self.fingerprint[:12]
             raise UserError(f"the trajectory comes from generator {theirs}, {self.name} has {ours}")
-        noise = trajectory.noise
-        noise = noise if isinstance(noise, (str, int)) else [m.to(self.device) for m in noise]
         images = []
-        for latents in trajectory.latents.to(self.device):
-            shared = torch.equal(latents, latents[:1].expand_as(latents))
-            drawn = self.render(latents[:1] if shared else latents, noise)
-            drawn = drawn if full else pool(drawn, self.domain.encoder_size)
-            images.append(drawn.expand(len(latents), -1, -1, -1))
+        for row, latents in enumerate(trajectory.latents.to(self.device)):
+            noise = trajectory.noise_at(row)
+            noise = noise if isinstance(noise, (str, int)) else [m.to(self.device) for m in noise]
+            images.append(draw_row(self.generator, self.domain, latents, noise, full))
         return torch.stack(images)
 
     def check(self, images):
         """`images` on the device; UserError unless [B, C, H, W] at encoder size, floating, in [-1, 1]."""
-        shape = [self.domain.channels, *self.domain.encoder_size]
-        if images.dim() != 4 or list(images.shape[1:]) != shape or not len(images):
-            raise UserError(f"images are {list(images.shape)}; the domain {self.domain.name} takes "
-                            f"[B, {', '.join(map(str, shape))}]")
-        if not images.is_floating_point() or images.min() < -1.01 or images.max() > 1.01:
-            raise UserError(f"images must be floating point in [-1, 1], not {images.dtype} "
-                            f"from {images.min().item():g} to {images.max().item():g}")
-        return images.to(self.device)
+        return check_images(images, self.domain).to(self.device)
 
     def to(self, device):
         """The same inverter with its networks moved to `device`."""
@@ -152,3 +138,35 @@ def pool(images, size):
     """Exact average pooling to `size` [H, W], which the images' size is a multiple of."""
     factors = images.shape[-2] // size[0], images.shape[-1] // size[1]
     return images if factors == (1, 1) else F.avg_pool2d(images, factors)
+
+
+@torch.no_grad()
+def draw_row(generator, domain, latents, noise="const", full=False):
+    """A row of a trajectory: latents [B, k, d] -> images [B, C, H, W] at encoder size, or at full size.
+
+    A latent that all images share is drawn once, unless each has noise maps of its own."""
+    alone = isinstance(noise, (str, int)) or len(noise[0]) == 1
+    shared = alone and torch.equal(latents, latents[:1].expand_as(latents))
+    images = crop(generator(latents[:1] if shared else latents, noise=noise), domain.crop)
+    images = images if full else pool(images, domain.encoder_size)
+    return images.expand(len(latents), -1, -1, -1)
+
+
+def check_generator(generator, domain, name="the method"):
+    """UserError unless the generator has the resolution and the image channels of the domain."""
+    for what, has, needs in [("resolution", generator.resolution, domain.resolution),
+                             ("number of image channels", generator.image_channels, domain.channels)]:
+        if has != needs:
+            raise UserError(f"{name}: the generator's {what} is {has}, the domain {domain.name} says {needs}")
+
+
+def check_images(images, domain):
+    """`images`; UserError unless [B, C, H, W] at the domain's encoder size, floating, in [-1, 1]."""
+    shape = [domain.channels, *domain.encoder_size]
+    if images.dim() != 4 or list(images.shape[1:]) != shape or not len(images):
+        raise UserError(f"images are {list(images.shape)}; the domain {domain.name} takes "
+                        f"[B, {', '.join(map(str, shape))}]")
+    if not images.is_floating_point() or images.min() < -1.01 or images.max() > 1.01:
+        raise UserError(f"images must be floating point in [-1, 1], not {images.dtype} "
+                        f"from {images.min().item():g} to {images.max().item():g}")
+    return images

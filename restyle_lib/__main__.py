@@ -10,6 +10,7 @@ import click
 from . import profiles, runs, workbook
 from .data_cli import data
 from .errors import UserError
+from .score_cli import claims, score
 from .training.cli import PAIRS, Commands, train
 
 
@@ -109,6 +110,9 @@ def report(run, gallery):
         click.echo(report.write_gallery(folder))
 
 
+cli.add_command(claims)
+
+
 @cli.command()
 @click.argument("names", nargs=-1, metavar="[RUN]...")
 @click.option("--older-than", type=click.FloatRange(min=0), metavar="DAYS", help="All runs older than that.")
@@ -185,6 +189,7 @@ def invert(images, model, steps, out, save, start_from, domain, generator, batch
     summary.check()
 
 
+cli.add_command(score)
 cli.add_command(train)
 
 

@@ -4,7 +4,7 @@ import html
 import io
 import json
 
-from . import runs, workbook
+from . import claims, runs, workbook
 from .errors import UserError
 from .files import atomic
 from .html import page
@@ -116,9 +116,9 @@ def _records_markdown(records):
 
 
 def _claims(folder):
-    """Rows of 90_claims/claims.json, the claims notebook's own file; none before it has run."""
+    """Rows of 90_claims/claims.json, the claims notebook's own file; without it, of what is recorded."""
     path = folder / "90_claims" / "claims.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else claims.table(folder, True)
 
 
 def _claims_html(folder):

@@ -170,7 +170,21 @@ class Run:
         write_json(self.folder / "run.json", self.facts)
 
     def record(self, name, value, unit="", **where):
-        """Appends one named number to records.jsonl; `where` says what of: split, n, network, step, ..."""
+        """Appends one named number to records.jsonl; `where` says what of: split, n, network, step, ...
+
+        An Interval also gives low, high and n. With claim=, part=, world= and seeds= (how many trainings) the
+        number counts for a claim of the paper, see restyle_lib.claims.
+        """
+        from .statistics import Interval
+
+        if isinstance(value, Interval):
+            ends = (e if math.isfinite(e) else None for e in value[1:3])
+            where = dict(zip(("low", "high", "n"), (*ends, value.count), strict=True)) | where
+            value = value.estimate
+        if "claim" in where:
+            from .claims import check
+
+            where = check(name, where)
         value = value.item() if hasattr(value, "item") else value
         if not isinstance(value, (bool, int, float)):
             raise UserError(f"record {name}: expected one number, got {type(value).__name__}")

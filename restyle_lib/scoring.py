@@ -98,8 +98,8 @@ class Protocol:
         words += [f"{column}{f' blank ({why})' if why else ''}" for column, why in self.networks.values()]
         if self.official:
             used = self.count - self.count % PUBLISHED_BATCH or self.count
-            words = ["official protocol: resized to 256x256 squares whatever the domain, uint8 truncated, "
-                     "mean and deviation to two decimals",
+            words = ["official protocol: resized to 256x256 squares whatever the domain, 8-bit (outputs "
+                     "that are no files yet truncated), mean and deviation to two decimals",
                      f"summary over {used} of {self.count} images (batches of {PUBLISHED_BATCH}, an "
                      "incomplete last one left out)", "MS-SSIM on unshifted [-1, 1]",
                      "identity by a fixed crop, without the scripts' face detection", *words]

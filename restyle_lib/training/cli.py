@@ -75,7 +75,7 @@ def train_features(force, **settings):
 @click.option("--generator", help="A name or a path (default: the domain's).")
 @click.option("--trunk", help="Network whose backbone to start from, or none.")
 def train_encoder(force, **settings):
-    """Train an encoder: restyle-psp, restyle-e4e, psp or e4e."""
+    """Train an encoder: restyle-psp, restyle-e4e, psp, e4e or idinvert."""
     from . import commands
 
     click.echo(commands.encoder(**settings, force=force, resume=not force))

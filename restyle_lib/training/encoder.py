@@ -3,76 +3,26 @@
 Each step is `refine.step`: its loss is back-propagated at once, and nothing flows into the step before."""
 import contextlib
 import copy
-import dataclasses
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from ..checkpoints.own import save_model
-from ..errors import UserError, suggest
+from ..errors import UserError
 from ..inverter import Inverter
 from ..losses import LossSet
 from ..metrics import to_floats
 from ..models.encoders import Encoder
 from ..optimizers import Ranger
 from ..refine import step as refine_step
+from .encoder_settings import FREE, EncoderTraining  # noqa: F401  (EncoderTraining: for callers)
+from .image_critic import ImageCritic
 from .latents import KnownLatents, LatentCritic, silence, stage_at
 from .loop import STATE, DataOrder, Loop
 from .validation import Validation
-
-CHOICES = {"scheme": ("restyle", "onepass"), "update": ("batch", "step"), "noise": ("random", "const"),
-           "extra": ("zero", "normal"), "batch_norm": ("train", "frozen"), "fakes": ("codes", "residuals"),
-           "amp": ("", "bf16")}
-FREE = ("validate_every", "sample_every", "save_every", "log_every", "gradient_shares")  # free on resume
-
-
-@dataclass(frozen=True)
-class EncoderTraining:
-    """Settings of an encoder's training; see `presets.encoder`. The image losses come from the domain."""
-    scheme: str = "restyle"             # sees image and reconstruction; "onepass": the image alone
-    head: str = "single"                # or "pyramid"
-    progressive: bool = False           # e4e's offsets, one after another
-    steps: int = 5                      # N; a onepass encoder takes one
-    batch: int = 8
-    update: str = "batch"               # the N steps' gradients add up to one update; "step": N updates
-    lr: float = 1e-4                    # Ranger
-    cooldown: float = 0.0               # last share of the run over which lr falls to zero (published: none)
-    delta_norm: float = 0.0             # weights of e4e's two terms (0: the domain's)
-    adversarial: float = 0.0
-    fakes: str = "codes"                # false ones for the latent discriminator; "residuals": as published
-    progressive_start: int = 20_000     # iteration of the first offset, and iterations between two
-    progressive_every: int = 2_000
-    noise: str = "random"               # of the generator while training; validation uses its constant noise
-    extra: str = "zero"                 # how the reconstruction's input channels start on a pretrained trunk
-    batch_norm: str = "train"           # batch statistics; "frozen": the trunk's stored ones
-    warm_iterations: int = 0            # first ones, on samples whose latents are known
-    warm_steps: int = 2                 # ... at most so many steps each
-    flip: bool = True                   # mirror half of the images, where the domain allows it
-    iterations: int = 100_000
-    seed: int = 0
-    amp: str = ""                       # "bf16": mixed precision in encoder and generator
-    gradient_shares: int = 0            # so many first iterations log each loss's share of the gradient
-    validate_every: int = 1_000
-    sample_every: int = 1_000
-    save_every: int = 1_000
-    log_every: int = 50
-
-    def __post_init__(self):
-        for name, accepted in CHOICES.items():
-            if getattr(self, name) not in accepted:
-                raise suggest(getattr(self, name), accepted, name)
-        for name in ("steps", "batch", "iterations"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name}={getattr(self, name)}: at least 1 is needed")
-        if self.scheme == "onepass" and self.steps != 1:
-            raise UserError(f"a onepass encoder is trained with steps=1, not {self.steps}")
-
-    def options(self):
-        """The settings as JSON-able values."""
-        return dataclasses.asdict(self)
 
 
 def train_encoder(images, out, config, *, domain, generator=None, networks=None, losses=None, trunk=None,
@@ -160,6 +110,7 @@ class EncoderTrainer:
             own = {"delta_norm": c.delta_norm, "adversarial": c.adversarial}
             weights = losses | {name: weight for name, weight in own.items() if weight}
             self.critic = LatentCritic(generator.w_dim, device=device) if weights.get("adversarial") else None
+            self.image_critic = ImageCritic(domain, generator, device) if c.image_adversarial else None
         self.encoder.to(device).backbone.to(memory_format=torch.channels_last)
         self.generator = generator = copy.deepcopy(generator).to(device).eval().requires_grad_(False)
         self.inverter = Inverter(self.encoder, generator, domain)
@@ -171,10 +122,13 @@ class EncoderTrainer:
         networks |= {"discriminator": self.critic.net} if self.critic else {}
         self.losses = LossSet(weights, networks, generator.w_mean)
         self.apart = {n: LossSet({n: w}, networks, generator.w_mean) for n, w in self.losses.weights.items()}
+        if self.image_critic:
+            self.apart["image_adversarial"] = self.image_critic.weighted(c.image_adversarial)
 
     def parts(self):
         parts = {"encoder": self.encoder, "optimizer": self.optimizer}
-        return parts | ({"critic": self.critic} if self.critic else {})
+        critics = {"critic": self.critic, "image_critic": self.image_critic}
+        return parts | {name: critic for name, critic in critics.items() if critic}
 
     def start_from(self, trunk=None, init_from=None):
         """Copies a pretrained trunk, or a whole encoder; returns one line that says what matched."""
@@ -256,6 +210,8 @@ class EncoderTrainer:
                 self.optimizer.zero_grad(set_to_none=True)
             if t == 1 and number < c.warm_iterations + c.gradient_shares:
                 terms |= {name: value for name, value in parts.items() if name.startswith("share_")}
+        if self.image_critic and number >= c.warm_iterations:
+            terms |= self.image_critic.step(images, number)
         return {"loss": total / steps, **at_step, **parts, **terms}
 
     def passes(self, images, number):
@@ -266,6 +222,9 @@ class EncoderTrainer:
             with self._autocast():
                 now = refine_step(self.noisy.encode, self.noisy.synthesize, images, latent, picture)
             loss, parts = self.losses(now.image.float(), images, latent=now.latent.float(), stage=stage)
+            if self.image_critic:
+                more, judged = self.apart["image_adversarial"](now.image.float())
+                loss, parts = loss + more, parts | judged
             if number < self.c.warm_iterations + self.c.gradient_shares:
                 parts = parts | self._shares(now, images, stage)
             yield loss, parts

@@ -16,22 +16,27 @@ COLUMNS = ("scheme", "head", "progressive", "steps", "delta_norm", "adversarial"
 # 110,000 iterations (cars 75,000, wild 40,000, churches 150,000); (3) pSp: 300,000; (4) e4e: 250,000, and the
 # schedule of its README; (5) not stated for ReStyle-e4e: e4e's; (6) as many passes through the encoder for
 # each method, so that a single pass has N times the iterations of N steps; (7) planned for one GPU like
-# the H200, not yet run there: the embedded world's images in larger batches, mixed precision.
+# the H200, not yet run there: the embedded world's images in larger batches, mixed precision; (8) IDInvert's
+# encoder (Section 3.1): the weight of its adversarial term on images below; head and lengths are pSp's.
 ENCODERS = {
     # size       method           scheme     head       progr.  N  delta adv.  start   every  iterations
     ("published", "restyle-psp"): ("restyle", "single",  False, 5, 0.0,  0.0,      0,     0, 110_000),  # 1 2
     ("published", "restyle-e4e"): ("restyle", "single",  True,  5, 2e-4, 0.1, 20_000, 2_000, 250_000),  # 1 5
     ("published", "psp"):         ("onepass", "pyramid", False, 1, 0.0,  0.0,      0,     0, 300_000),  # 3
     ("published", "e4e"):         ("onepass", "pyramid", True,  1, 2e-4, 0.1, 20_000, 2_000, 250_000),  # 4
+    ("published", "idinvert"):    ("onepass", "pyramid", False, 1, 0.0,  0.0,      0,     0, 300_000),  # 8
     ("embedded",  "restyle-psp"): ("restyle", "single",  False, 5, 0.0,  0.0,      0,     0,   5_000),
     ("embedded",  "restyle-e4e"): ("restyle", "single",  True,  5, 2e-4, 0.1,    500,   100,   5_000),
     ("embedded",  "psp"):         ("onepass", "pyramid", False, 1, 0.0,  0.0,      0,     0,  25_000),  # 6
     ("embedded",  "e4e"):         ("onepass", "pyramid", True,  1, 2e-4, 0.1,  2_500,   500,  25_000),  # 6
+    ("embedded",  "idinvert"):    ("onepass", "pyramid", False, 1, 0.0,  0.0,      0,     0,  25_000),  # 6 8
     ("gpu",       "restyle-psp"): ("restyle", "single",  False, 5, 0.0,  0.0,      0,     0,     640),  # 7
     ("gpu",       "restyle-e4e"): ("restyle", "single",  True,  5, 2e-4, 0.1,     64,    12,     640),  # 7
     ("gpu",       "psp"):         ("onepass", "pyramid", False, 1, 0.0,  0.0,      0,     0,   3_200),  # 6 7
     ("gpu",       "e4e"):         ("onepass", "pyramid", True,  1, 2e-4, 0.1,    320,    64,   3_200),  # 6 7
+    ("gpu",       "idinvert"):    ("onepass", "pyramid", False, 1, 0.0,  0.0,      0,     0,   3_200),  # 6-8
 }
+IMAGE_ADVERSARIAL = {"idinvert": 0.08}
 
 CHANNELS = {4: 192, 8: 192, 16: 128, 32: 64, 64: 32, 128: 32, 256: 16}   # of small generators
 TINY = dict(channels={4: 32, 8: 32, 16: 16}, r1=0.3, noise_rate=0.1, reuse_gradient=True)  # a quick look
@@ -62,14 +67,14 @@ FEATURES = {  # embedded; each has its own seed, so that no two share a start. J
 
 
 def encoder(method, size="embedded", **changes):
-    """EncoderTraining of a method ("restyle-psp", "restyle-e4e", "psp", "e4e") at a size; `changes` win.
+    """EncoderTraining of a method ("restyle-psp", "psp", "idinvert", ...) at a size; `changes` win.
 
     Sizes: "embedded", "gpu" (the embedded world on one GPU), "published". UserError for other words."""
     from .encoder import EncoderTraining
     for word, accepted, what in ((size, COMMON, "size"), (method, methods(), "method")):
         if word not in accepted:
             raise suggest(word, accepted, what)
-    values = COMMON[size] | dict(zip(COLUMNS, ENCODERS[size, method], strict=True)) | changes
+    values = _row(size, method) | changes
     every = max(1, values["iterations"] // 20)
     return EncoderTraining(**{"validate_every": every, "sample_every": every} | values)
 
@@ -115,5 +120,9 @@ def methods():
 
 def rows():
     """A row for each encoder in the table, all settings that differ: dicts for `tables.Table`."""
-    return [{"size": size, "method": method, **COMMON[size], **dict(zip(COLUMNS, values, strict=True))}
-            for (size, method), values in ENCODERS.items()]
+    return [{"size": size, "method": method, **_row(size, method)} for size, method in ENCODERS]
+
+
+def _row(size, method):
+    image = {"image_adversarial": IMAGE_ADVERSARIAL.get(method, 0.0)}
+    return COMMON[size] | dict(zip(COLUMNS, ENCODERS[size, method], strict=True)) | image

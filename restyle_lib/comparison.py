@@ -150,8 +150,9 @@ def summary(found, floor=None, reference=None):
                "from": "recorded" if curve.recorded else "this run"}
         if floor is not None:
             row["way to the floor"] = f"{100 * ways[name]:.0f} %"
-        if reference is not None and reference.method != name:
-            row["difference to " + reference.method] = str(gap(curve, reference))
+        if reference is not None:
+            own = reference.method == name
+            row["difference to " + reference.method] = "" if own else str(gap(curve, reference))
         rows.append(row)
     return rows
 

@@ -1,7 +1,7 @@
 """Figures that lay inversion methods side by side: quality against time or passes, images in rows."""
 import numpy as np
 
-from .figures import COLOURS, array, new, panels, style
+from .figures import COLOURS, array, new, panels, pixels, style
 
 MARKS = "osD^vP*X"
 
@@ -17,8 +17,8 @@ def quality(found, ylabel, *, against="seconds", floor=None, envelopes=None, tit
              ylabel: c.mean[i], "low": c.low[i], "high": c.high[i], "images": len(c.images),
              "recorded": c.recorded} for label, c in found.items() for i in range(len(c.steps))]
     with style():
-        figure = new(6.6, 3.7, data)
-        axes = figure.add_axes((0.09, 0.13, 0.62, 0.76 if title else 0.83))
+        figure = new(7.4, 3.7, data)
+        axes = figure.add_axes((0.08, 0.13, 0.56, 0.76 if title else 0.83))
         axes.set(xlabel={"seconds": "seconds an image", "passes": "passes an image"}[against], ylabel=ylabel,
                  title=title, xscale="log")
         for i, (label, curve) in enumerate(found.items()):
@@ -54,6 +54,7 @@ def rows_of(inputs, outputs, below=None):
     """Figure 4: a row for each image, the input first and set apart, then each method's last step.
 
     inputs: images [n, ...]; outputs: {label: images [n, ...]}; below: {label: [n] texts}."""
+    inputs, outputs = pixels(inputs), {label: pixels(images) for label, images in outputs.items()}
     cells = [[inputs[i], *(images[i] for images in outputs.values())] for i in range(len(inputs))]
     texts = None if below is None else [["", *(below[label][i] for label in outputs)]
                                         for i in range(len(inputs))]

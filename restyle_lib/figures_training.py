@@ -31,8 +31,8 @@ def attributes(found, labels=("renders", "samples"), count=12, columns=4):
             axes.grid(visible=False)
             if "classes" in entry:
                 words = [{True: "yes", False: "no"}.get(c, str(c)) for c in entry["classes"]]
-                shown = len(words) <= 3
-                axes.set_xticks(range(len(words)), words if shown else range(len(words)))
+                slant = dict(rotation=38, ha="right", rotation_mode="anchor") if len(words) > 3 else {}
+                axes.set_xticks(range(len(words)), words, **slant)
         figure.legend(*axes.get_legend_handles_labels(), loc="upper right", ncols=2, fontsize=7,
                       borderaxespad=0.2)
     return figure

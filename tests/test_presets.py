@@ -31,3 +31,9 @@ def test_the_gpu_shows_as_many_images_in_larger_batches():
         small, large = presets.encoder(method), presets.encoder(method, "gpu")
         assert small.batch * small.iterations <= 1.01 * large.batch * large.iterations
     assert presets.generator("gpu").amp == "bf16" and presets.generator("tiny", resolution=16).amp == ""
+
+
+def test_a_control_differs_from_its_method_in_what_it_controls():
+    ours, single, one = (presets.encoder(name).options() for name in ("psp", "psp-single", "restyle-one"))
+    assert {name for name in ours if ours[name] != single[name]} == {"head"}
+    assert {name for name in ours if ours[name] != one[name]} == {"head", "scheme"}

@@ -66,9 +66,9 @@ def _network(cls, domain, device, settings):
 def _inverter(name, domain, generator, device):
     """An encoder's Inverter; where its weights are missing, how to get them."""
     if name not in shipped() and not Path(name).expanduser().exists():
-        from ..training.presets import methods
+        from ..training.presets import CONTROLS, methods
         folder, _, model = name.rpartition("/")
-        if model in methods() and folder in ("", domain.name):
+        if model in (*methods(), *CONTROLS) and folder in ("", domain.name):
             raise UserError(f"the weights {name} are not here; train them: python -m restyle_lib train "
                             f"encoder {model} --domain {domain.name} --out FOLDER, then name FOLDER/last")
         error = suggest(name, [*shipped(), *SPECS[1:]], "method or model")

@@ -49,7 +49,8 @@ def generator(domain, out, pairs=(), *, size="embedded", count=None, init_from=N
     codes = focus = perceptual = None
     if config.warm_images and hasattr(source, "codes"):
         codes = source.codes(np.arange(len(images)))
-        focus = _focus(source, len(images), domain, Path(out) / "focus.npy") if config.warm_focus else None
+        place = Path(out) / "focus.npy" if stage is None else Path(out).parent / "focus.npy"
+        focus = _focus(source, len(images), domain, place) if config.warm_focus else None
         if config.warm_perceptual:
             if "perceptual" not in domain.networks:
                 raise UserError(f"warm_perceptual={config.warm_perceptual:g} needs the perceptual network of "

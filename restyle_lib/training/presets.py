@@ -37,6 +37,10 @@ ENCODERS = {
     ("gpu",       "idinvert"):    ("onepass", "pyramid", False, 1, 0.0,  0.0,      0,     0,   3_200),  # 6-8
 }
 IMAGE_ADVERSARIAL = {"idinvert": 0.08}
+CONTROLS = {   # one thing differs, so that neither scheme nor head is mistaken for the other
+    "psp-single":  ("psp", dict(head="single")),
+    "restyle-one": ("psp", dict(scheme="restyle", head="single")),
+}
 
 CHANNELS = {4: 192, 8: 192, 16: 128, 32: 64, 64: 32, 128: 32, 256: 16}   # of small generators
 TINY = dict(channels={4: 32, 8: 32, 16: 16}, r1=0.3, noise_rate=0.1, reuse_gradient=True)  # a quick look
@@ -45,14 +49,14 @@ GENERATORS = {  # mixing, averaging and lazy terms of the published size as in S
     "published": (512, 512, 8,      32,   0.9,   10_000, 2.0,  False,        25_000_000),
     "embedded":  (192, 192, 4,      16,   0.5,    5_000, 0.0,  True,            400_000),
     "gpu":       (192, 192, 4,      64,   0.5,    5_000, 0.0,  True,            800_000),   # 7, as above
-    "tiny":      (32,  32,  2,      8,    0.5,      500, 2.0,  True,              8_000),
+    "tiny":      (32,  32,  2,      8,    0.5,      500, 2.0,  True,              6_000),
 }
 
 STAGES = (    # of a generator that grows on a rendered world, by regression alone (training.warm)
     # side images  focus perceptual
     (16,   72_000, 4.0,  0.0),
-    (32,   40_000, 8.0,  0.0),
-    (64,   64_000, 8.0,  1.0),
+    (32,   48_000, 8.0,  0.0),
+    (64,   60_000, 10.0, 1.0),
 )
 
 FEATURES = {  # embedded; each has its own seed, so that no two share a start. Judges never train anything
@@ -67,14 +71,15 @@ FEATURES = {  # embedded; each has its own seed, so that no two share a start. J
 
 
 def encoder(method, size="embedded", **changes):
-    """EncoderTraining of a method ("restyle-psp", "psp", "idinvert", ...) at a size; `changes` win.
+    """EncoderTraining of a method ("restyle-psp", "psp", ...) or of a control at a size; `changes` win.
 
     Sizes: "embedded", "gpu" (the embedded world on one GPU), "published". UserError for other words."""
     from .encoder import EncoderTraining
-    for word, accepted, what in ((size, COMMON, "size"), (method, methods(), "method")):
+    for word, accepted, what in ((size, COMMON, "size"), (method, [*methods(), *CONTROLS], "method")):
         if word not in accepted:
             raise suggest(word, accepted, what)
-    values = _row(size, method) | changes
+    method, apart = CONTROLS.get(method, (method, {}))
+    values = _row(size, method) | apart | changes
     every = max(1, values["iterations"] // 20)
     return EncoderTraining(**{"validate_every": every, "sample_every": every} | values)
 

@@ -1,0 +1,162 @@
+"""Which inversion methods a domain has, and all of them measured on the same images (Section 5.2)."""
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from . import data, scoring
+from .comparison import METRICS, curves, envelope
+from .domains import load_domain
+from .errors import UserError
+from .methods import kept, registry
+from .methods.optimise import plans
+from .metrics import to_floats
+from .weights import load_generator
+
+ENCODERS = (            # label, name of the weights after "DOMAIN/"; the controls keep scheme and head apart
+    ("ReStyle-pSp", "restyle-psp"),
+    ("ReStyle-e4e", "restyle-e4e"),
+    ("pSp", "psp"),
+    ("e4e", "e4e"),
+    ("IDInvert, encoder", "idinvert"),
+    ("pSp, single head", "psp-single"),
+    ("ReStyle, N = 1", "restyle-one"),
+)
+REFINED = ("ReStyle-pSp", "ReStyle-e4e", "pSp", "e4e")        # encoders whose latents hybrids begin with
+
+
+class Entry(NamedTuple):
+    """A method in a comparison. family: what its plans belong to, for the envelope; plan: planned steps of
+    an optimisation, 0 for encoders; costly: shown fewer images."""
+    label: str
+    method: object
+    family: str
+    plan: int = 0
+
+    @property
+    def costly(self):
+        return self.plan > 0
+
+
+def lineup(domain, generator=None, device="cpu", *, steps=10, longest=200, hybrid=50, more=()):
+    """(entries, lines that name what is missing): every method of the paper that this domain has weights for.
+
+    steps: of iterative encoders. longest, hybrid: the longest plans of optimisation and of hybrids (0: none).
+    more: {label: spec} of somebody's own methods."""
+    entries, missing, there = [], [], []
+
+    def add(label, spec, family, plan=0, **settings):
+        try:
+            found = registry.get(spec, domain, generator=generator, device=device, **settings)
+        except UserError as error:
+            missing.append(f"{label}: {error}")
+            return False
+        entries.append(Entry(label, found, family, plan))
+        return True
+
+    for label, name in ENCODERS:
+        iterative = {"steps": steps} if label in ("ReStyle-pSp", "ReStyle-e4e") else {}
+        if add(label, f"{domain.name}/{name}", label, **iterative):
+            there.append((label, f"{domain.name}/{name}"))
+    if "IDInvert, encoder" in dict(there) and longest:
+        add("IDInvert", f"domain-guided:{domain.name}/idinvert", "IDInvert", 100)
+    for space in ("w", "w+") if longest else ():
+        family = f"optimisation in {space.upper()}"
+        for plan in sorted({*plans(longest), longest}):
+            add(f"{family}, {plan}", f"optimise-{space}", family, plan, steps=plan)
+    for label, spec in there if hybrid else ():
+        if label in REFINED:
+            for plan in sorted({*plans(hybrid), hybrid}):
+                add(f"{label} + optimisation, {plan}", f"hybrid:{spec}", f"{label} + optimisation", plan,
+                    steps=plan)
+    for label, spec in dict(more).items():
+        add(label, spec, label)
+    return entries, missing
+
+
+def measure(entries, images, names, generator, domain, judges, *, few=4, folder=None, progress=True):
+    """Runs every entry on images [N, C, H, W] in [-1, 1], the costly ones on the first `few` -> (Scores,
+    {label: Trajectory}, lines about methods that failed). Results are kept (`methods.kept`)."""
+    scorer, made, failed = scoring.Scorer(judges), {}, []
+    for entry in entries:
+        count = few if entry.costly else len(images)
+        try:
+            found = kept.run(entry.method, images[:count], generator, domain, folder, progress=progress)
+        except UserError as error:
+            failed.append(f"{entry.label}: {error}")
+            continue
+        made[entry.label] = found
+        scorer.add(found, images[:count], names[:count], method=entry.label)
+    return scorer.scores(), made, failed
+
+
+def envelopes(entries, found):
+    """{family: (seconds, mean)} of optimisations and hybrids: the lower envelope of their plans' Curves."""
+    families = {}
+    for entry in entries:
+        if entry.costly and entry.label in found:
+            families.setdefault(entry.family, []).append(found[entry.label])
+    return {family: envelope(group)[:2] for family, group in families.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """All methods of a domain on images of one split."""
+    domain: object
+    generator: object
+    images: object               # [N, C, H, W] in [-1, 1]
+    pixels: np.ndarray           # the same as uint8 [N, H, W, C]
+    names: list
+    truth: dict                  # {attribute: [N]}, empty where there is none
+    entries: list
+    missing: list                # lines about methods that are not here or failed
+    scores: scoring.Scores
+    made: dict                   # {label: Trajectory}
+    few: int
+
+    @property
+    def plans(self):
+        """{label: planned steps} of optimisations and hybrids."""
+        return {entry.label: entry.plan for entry in self.entries if entry.plan}
+
+    def curves(self, kind):
+        """{label: Curve} of a metric; the passes of a hybrid count those of its encoder."""
+        found, before = curves(self.scores, kind, self.plans), {}
+        for entry in self.entries:
+            before[entry.label] = getattr(getattr(entry.method, "first", None), "steps", 0)
+        return {label: replace(c, passes=c.passes + before[label]) for label, c in found.items()}
+
+    def kinds(self):
+        """The metrics that were measured."""
+        return [kind for kind in METRICS if np.isfinite(self.scores.values(kind)).any()]
+
+    def floor(self, found):
+        """The Curve of the longest optimisation in W+ among `found`, or None: the generator's floor."""
+        own = [c for label, c in found.items() if label.startswith("optimisation in W+")]
+        return max(own, key=lambda c: c.plan, default=None)
+
+    def last(self, labels, rows):
+        """{label: images [n, C, H, W]} of each method's last step, at some images' numbers."""
+        return {label: self.made[label].images[-1][list(rows)] for label in labels}
+
+
+def study(domain, *, split="test", count=64, few=4, device="cpu", folder=None, progress=True, **lines):
+    """Measures all methods of a domain on `count` images of a split, evenly spread -> Study.
+
+    few: images for optimisations and hybrids, the first of them; lines: see `lineup`."""
+    domain = load_domain(domain)
+    dataset = data.domain_dataset(domain, "test")
+    source = dataset.split(split)
+    rows = source.spread(count)
+    pixels = data.images(dataset, split, domain.encoder_size, indices=rows, fit=domain.fit,
+                         progress=progress)[:]
+    images, names = to_floats(pixels, device), [str(source.names[row]) for row in rows]
+    generator = load_generator(domain.generator, device)
+    entries, missing = lineup(domain, generator, device, **lines)
+    if not entries:
+        raise UserError(f"the domain {domain.name} has no method to compare: " + "; ".join(missing))
+    judges = scoring.judges(domain, device)
+    scores, made, failed = measure(entries, images, names, generator, domain, judges, few=few, folder=folder,
+                                   progress=progress)
+    return Study(domain, generator, images, pixels, names, source.table(rows) or {}, entries,
+                 missing + failed, scores, made, min(few, len(images)))

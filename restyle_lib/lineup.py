@@ -6,7 +6,7 @@ import numpy as np
 
 from . import data, scoring
 from .comparison import METRICS, curves, envelope
-from .domains import load_domain
+from .domains import RenderedSource, load_domain
 from .errors import UserError
 from .methods import kept, registry
 from .methods.optimise import plans
@@ -113,6 +113,11 @@ class Study:
     scores: scoring.Scores
     made: dict                   # {label: Trajectory}
     few: int
+
+    @property
+    def world(self):
+        """Which of the claims' worlds the images belong to."""
+        return "rendered" if isinstance(self.domain.dataset("test").source, RenderedSource) else "photographs"
 
     @property
     def plans(self):

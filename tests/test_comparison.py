@@ -4,8 +4,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from restyle_lib import comparison, figures_comparison
+from restyle_lib import comparison, comparison_claims, figures_comparison
 from restyle_lib.errors import UserError
+from restyle_lib.lineup import Entry
 
 
 def rows(method, values, seconds, images=("a", "b", "c"), spread=0.0):
@@ -95,3 +96,33 @@ def test_the_graph_has_a_point_a_line_and_an_envelope():
     assert axes.get_xscale() == "log"
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
     assert labels == ["restyle", "optimisation (envelope)", "the generator's floor", "pass"]
+
+
+def evidence(*parts, plans=None, entries=()):
+    found = {kind: curves(*parts, kind=kind, plans=plans) for kind in ("l2", "identity")}
+    study = SimpleNamespace(entries=list(entries), few=3, floor=lambda c: c.get("optimisation in W+, 30"))
+    return {where["claim"]: (value, where) for _, value, _, where in comparison_claims.evidence(study, found)}
+
+
+def test_the_claims_are_decided_by_the_curves():
+    values = [1.0, 0.5, 0.4, 0.35, 0.3, 0.2, 0.2, 0.2, 0.2, 0.2, 0.21]
+    refined = rows("ReStyle-pSp", values, range(11), spread=0.1)
+    entry = Entry("optimisation in W+, 30", None, "optimisation in W+", 30)
+    found = evidence(refined, rows("pSp", [1.0, 0.45], [0, 1], spread=0.1),
+                     rows("optimisation in W+, 30", [1.0, 0.15], [0, 500]),
+                     plans={"optimisation in W+, 30": 30}, entries=[entry])
+    difference, where = found["psp-better"]
+    assert difference.estimate == pytest.approx(-0.25) and where["step"] == 5 and where["part"] == "l2"
+    assert found["soon-better"][0] == 2
+    assert found["ten-fine"][0] == pytest.approx(1.05)
+    assert found["order-faster"][0] == pytest.approx(100)
+    assert "optimisation-best" not in found, "the longest plan is short of 1,500"
+
+
+def test_a_quality_that_optimisation_never_reached_says_nothing_unless_it_took_long_enough():
+    refined = rows("ReStyle-pSp", [1.0, 0.5, 0.4, 0.35, 0.3, 0.2], range(6), spread=0.1)
+    entry = Entry("optimisation in W+, 30", None, "optimisation in W+", 30)
+    for seconds, there in ((20, False), (5000, True)):
+        found = evidence(refined, rows("optimisation in W+, 30", [1.0, 0.7], [0, seconds]),
+                         plans={"optimisation in W+, 30": 30}, entries=[entry])
+        assert ("order-faster" in found) == there

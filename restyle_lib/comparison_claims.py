@@ -1,0 +1,92 @@
+"""What a comparison of methods says about the paper's claims of Sections 1, 5.1 and 5.2 (claims.yaml)."""
+import numpy as np
+
+from .comparison import envelope, gap, passes_at, shared, time_to
+from .lineup import envelopes
+
+STEPS = 5               # of the paper's ReStyle
+
+
+def evidence(study, found):
+    """Yields (name, value or Interval, unit, {claim, part, ...}) for every claim that `found` can decide.
+
+    found: {metric: {label: Curve}} of the Study. Identity enters the Curves as 1 - similarity."""
+    l2 = found["l2"]
+    for kind, curves in found.items():
+        yield from _against_one_pass(kind, curves)
+    ours = l2.get("ReStyle-pSp")
+    if ours is not None:
+        yield from _alone(found)
+        yield from _against_optimisation(study, found)
+
+
+def _row(curve, step):
+    """The row of the last recorded step up to `step`."""
+    return int(np.searchsorted(curve.steps, step, side="right")) - 1
+
+
+def _against_one_pass(kind, curves):
+    for claim, name in (("psp-better", "pSp"), ("e4e-better", "e4e")):
+        ours, theirs = curves.get("ReStyle-" + name), curves.get(name)
+        if ours is None or theirs is None:
+            continue
+        difference = gap(ours, theirs, _row(ours, STEPS))
+        where = {"method": ours.method, "against": theirs.method, "step": int(ours.steps[_row(ours, STEPS)])}
+        if kind in ("l2", "perceptual"):
+            yield "difference to one pass", difference, kind, {"claim": claim, "part": kind, **where}
+        if kind == "identity" and name == "pSp":
+            gain = difference._replace(estimate=-difference.estimate, low=-difference.high,
+                                       high=-difference.low)
+            yield "identity gained on one pass", gain, kind, {"claim": "psp-identity", "part": kind, **where}
+        if kind == "l2" and name == "pSp":
+            at = passes_at(ours, theirs)
+            yield ("step that is at least as good", at or int(ours.steps[-1]) + 1, "step",   # never: one more
+                   {"claim": "soon-better", "part": "step", "method": ours.method, "against": theirs.method})
+
+
+def _alone(found):
+    for kind in ("l2", "perceptual"):
+        curve = found.get(kind, {}).get("ReStyle-pSp")
+        if curve is not None:
+            for i in range(_row(curve, STEPS) + 1):
+                where = {"claim": "each-step", "part": kind, "step": int(curve.steps[i])}
+                yield f"{kind} at a step", curve.mean[i], kind, where | {"n": len(curve.images)}
+    curve = found["l2"]["ReStyle-pSp"]
+    if curve.steps[-1] >= 10:
+        ratio = curve.mean[_row(curve, 10)] / curve.mean[_row(curve, STEPS)]
+        where = {"claim": "ten-fine", "part": "ratio", "n": len(curve.images)}
+        yield "step 10 to step 5", ratio, "ratio", where
+
+
+def _against_optimisation(study, found):
+    """Times to ReStyle's quality on the optimisations' few images; the end; hybrids at equal times."""
+    for kind, claim, enough in (("l2", "order-faster", 10), ("identity", "twenty", 40)):
+        ours = found.get(kind, {}).get("ReStyle-pSp")
+        lines = envelopes(study.entries, found[kind]) if ours is not None else {}
+        if "optimisation in W+" not in lines:
+            continue
+        few = shared(ours, study.floor(found[kind]))[0].mean(1)
+        at = _row(ours, STEPS) if kind == "l2" else 1 + int(np.argmin(few[1:]))
+        seconds, means = lines["optimisation in W+"]
+        took = time_to(seconds, means, few[at])
+        reached = bool(np.isfinite(took))                   # if not, at least as long as all that was tried
+        times = (took if reached else seconds[-1]) / ours.seconds[at]
+        if not reached and times <= enough:
+            continue
+        yield ("optimisation's time to ReStyle's quality", times, "times" if reached else "times, at least",
+               {"claim": claim, "part": "ratio", "step": int(ours.steps[at]), "n": study.few})
+    curves = found["l2"]
+    floor = study.floor(curves)
+    if floor is not None and floor.plan >= 1500:
+        ours = curves["ReStyle-pSp"]
+        yield ("longest optimisation against ReStyle", gap(floor, ours, -1, _row(ours, 10)), "l2",
+               {"claim": "optimisation-best", "part": "l2", "against": ours.method})
+    hybrids = [c for label, c in curves.items() if label.startswith("ReStyle-pSp + ") and c.plan <= 100]
+    plain = [c for label, c in curves.items() if label.startswith("optimisation in W+")]
+    if hybrids and plain:
+        last = max(hybrids, key=lambda c: c.plan)
+        seconds, _, where = envelope(plain)
+        before = [w for s, w in zip(seconds, where, strict=True) if s <= last.seconds[-1]] or where[:1]
+        rival = curves[before[-1][0]]
+        yield ("hybrid against optimisation at equal time", gap(last, rival), "l2",
+               {"claim": "hybrid-between", "part": "l2", "method": last.method, "against": rival.method})

@@ -104,7 +104,8 @@ def test_audit_of_shipped_networks(model, found, tmp_path, capsys):
 
 
 def test_a_generator_grows_on_a_rendered_world(tmp_path):
-    text = (ROOT / "data_manifests/domains/minicars.yaml").read_text().replace("  perceptual:", "  identity:")
+    text = (ROOT / "data_manifests/domains/minicars.yaml").read_text()
+    text = text.replace("  perceptual:", "  identity:").replace("  attributes:", "  judge_identity:")
     (tmp_path / "cars.yaml").write_text(text)
     small = ["w_dim=8", "mapping_layers=1", "channels={4: 8, 8: 8, 16: 8, 32: 8, 64: 8}", "warm_images=16"]
     words = ["train", "generator", "--grow", "--domain", str(tmp_path / "cars.yaml"), "--device", "cpu",
@@ -112,4 +113,4 @@ def test_a_generator_grows_on_a_rendered_world(tmp_path):
     assert main(words) == 0
     config = json.loads((tmp_path / "g" / "64" / "generator" / "config.json").read_text())
     assert [run["training"]["resolution"] for run in config["facts"]["before"]] == [16, 32]
-    assert np.load(tmp_path / "g" / "64" / "focus.npy").shape == (16, 32, 32)
+    assert np.load(tmp_path / "g" / "focus.npy").shape == (16, 32, 32)

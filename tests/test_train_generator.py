@@ -202,3 +202,19 @@ def test_a_grown_generator_says_what_it_began_from(tmp_path):
     before = read_config(folder)["facts"]["before"]
     assert [run["training"]["resolution"] for run in before] == [8, 16]
     assert [run["images"] for run in before] == [8, 4]
+
+
+def test_what_a_reader_finds_is_a_term_of_the_warm_start():
+    torch.manual_seed(0)
+    network, seen = Generator(8, z_dim=6, w_dim=6, mapping_layers=2, channels={4: 8, 8: 8}), []
+    codes, images = torch.randn(2, 4), torch.zeros(2, 3, 8, 8)
+
+    def reader(output):
+        seen.append(output.shape)
+        return output.square().mean()
+
+    torch.manual_seed(1)
+    plain = regress(network, codes, images)
+    torch.manual_seed(1)
+    more = regress(network, codes, images, reader=reader)
+    assert seen == [images.shape] and more > plain

@@ -15,13 +15,17 @@ HELD_OUT = 500
 
 
 def grown(domain, out, pairs=(), *, init_from=None, **how):
-    """Trains a generator of a rendered domain by the stages of the presets, each in a folder of `out` named
-    by its side -> the last one's generator. A stage that is not finished (max_seconds) is the last."""
+    """Trains a generator of a rendered domain by the stages of the presets, each in a folder of `out` -> the
+    last one's generator. A stage that is not finished (max_seconds) is the last."""
     domain = data.load_domain(domain)
-    for stage in presets.stages(domain.resolution):
+    source = data.domain_dataset(domain, "train").split("train")
+    for name, stage in presets.stages(domain.resolution).items():
+        if stage["warm_reader"] and "attributes" not in domain.networks:
+            continue
         if "perceptual" not in domain.networks:
             stage["warm_perceptual"] = 0.0
-        folder = Path(out) / str(stage["resolution"])
+        stage["reader_emphasis"] = getattr(source.world, "EMPHASIS", {}) if stage["warm_reader"] else {}
+        folder = Path(out) / name
         result = generator(domain, folder, pairs, init_from=init_from, stage=stage, **how)
         facts = read_config(result)["facts"]
         if facts["images"] < facts["training"]["warm_images"]:
@@ -46,22 +50,35 @@ def generator(domain, out, pairs=(), *, size="embedded", count=None, init_from=N
         images = data.square(images[:], domain)
     images = _smaller(images, config.resolution)
     source = dataset.split("train")
-    codes = focus = perceptual = None
+    codes = focus = perceptual = reader = None
     if config.warm_images and hasattr(source, "codes"):
         codes = source.codes(np.arange(len(images)))
         place = Path(out) / "focus.npy" if stage is None else Path(out).parent / "focus.npy"
         focus = _focus(source, len(images), domain, place) if config.warm_focus else None
+        if config.warm_reader:
+            import torch
+            teacher = _teacher(domain, "attributes", "warm_reader", device)
+            labels = {name: torch.as_tensor(column, device=device)
+                      for name, column in source.table(np.arange(len(images))).items()}
+
+            def reader(rows, output):
+                truth = {name: column[rows] for name, column in labels.items()}
+                return config.warm_reader * teacher.loss(output, truth, config.reader_emphasis)[0]
         if config.warm_perceptual:
-            if "perceptual" not in domain.networks:
-                raise UserError(f"warm_perceptual={config.warm_perceptual:g} needs the perceptual network of "
-                                f"the domain {domain.name}, which names none; set it to 0")
-            network = weights.load_network(domain.networks["perceptual"], "perceptual", device)
-            network.requires_grad_(False)
+            network = _teacher(domain, "perceptual", "warm_perceptual", device)
 
             def perceptual(a, b):
                 return config.warm_perceptual * network.distance(a, b)
     return train_generator(images, out, config=config, device=device, init_from=init_from, codes=codes,
-                           focus=focus, perceptual=perceptual, **how)
+                           focus=focus, perceptual=perceptual, reader=reader, **how)
+
+
+def _teacher(domain, kind, setting, device):
+    """The domain's network of a kind, frozen, for the setting that wants it."""
+    if kind not in domain.networks:
+        raise UserError(f"{setting} needs the network {kind} of the domain {domain.name}, which names none; "
+                        "set it to 0")
+    return weights.load_network(domain.networks[kind], kind, device).eval().requires_grad_(False)
 
 
 def features(kind, domain, out, pairs=(), *, count=None, device="auto", **how):

@@ -1,5 +1,6 @@
 """Training StyleGAN2 (Karras et al. 2020): from scratch, resumed, grown from a smaller one, or fine-tuned."""
 import copy
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from .warm import quiet_styles, regress
 
 
 def train_generator(images, out, *, config, device="cpu", init_from=None, codes=None, focus=None,
-                    perceptual=None, resume=True, force=False, max_seconds=0.0, headless=False):
+                    perceptual=None, reader=None, resume=True, force=False, max_seconds=0.0, headless=False):
     """Trains on `images` (uint8 array-like [N, R, R, C]) in the run folder `out`; returns the result.
 
     init_from   a Generator, or a run folder, model folder or file: matching tensors are copied; a larger
@@ -25,9 +26,10 @@ def train_generator(images, out, *, config, device="cpu", init_from=None, codes=
     codes       [N, m <= z_dim], normal: what each image was drawn from, for the warm start (see `warm`)
     focus       uint8 [N, r, r], r dividing R: where images matter most, for the warm start
     perceptual  function (a, b) -> [B] for the warm start
+    reader      function (rows, output) -> loss for the warm start, of what is read in the rows' images
     UserError if images do not fit or are fewer than a batch, a loss is not finite, or settings changed.
     """
-    trainer = _Trainer(images, config, torch.device(device), codes, focus, perceptual)
+    trainer = _Trainer(images, config, torch.device(device), codes, focus, perceptual, reader)
     out, batch = Path(out), config.batch
     if init_from is not None and not (resume and (out / STATE).exists()):
         for line in trainer.start_from(init_from):
@@ -71,9 +73,10 @@ class _Facts:
 class _Trainer:
     """The networks, their optimisers, and one step of training."""
 
-    def __init__(self, images, config, device, codes=None, focus=None, perceptual=None):
+    def __init__(self, images, config, device, codes=None, focus=None, perceptual=None, reader=None):
         c, self.c, self.device = config, config, device
         self.focus, self.perceptual = focus, perceptual if config.warm_perceptual else None
+        self.reader = reader if config.warm_reader else None
         wanted = (c.resolution, c.resolution, c.image_channels)
         if tuple(images.shape[1:]) != wanted or images.dtype != np.uint8:
             raise UserError(f"the generator trains on uint8 images [N, {c.resolution}, {c.resolution}, "
@@ -235,7 +238,8 @@ class _Trainer:
             focus = torch.from_numpy(np.stack([self.focus[row] for row in rows])[:, None]).to(self.device)
             where = 1 + self.c.warm_focus / 255 * F.adaptive_avg_pool2d(focus.float(), images.shape[2:])
         with self._amp():
-            loss = regress(self.g, codes, images, self.perceptual, where)
+            loss = regress(self.g, codes, images, self.perceptual, where,
+                           self.reader and functools.partial(self.reader, rows))
         (weight * loss).backward()
         self.opt_g.step()
         return {"regression": loss}

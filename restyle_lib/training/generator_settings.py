@@ -1,5 +1,5 @@
 """Settings of a generator's training."""
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class GeneratorTraining:
     warm_lr: float = 8e-3               # falls to zero over the last third
     warm_focus: float = 4.0             # a world's focus (faces: eyes, mouth) counts so much more
     warm_perceptual: float = 0.0        # weight of a perceptual distance there
+    warm_reader: float = 0.0            # weight of an attribute reader's loss there
+    reader_emphasis: dict = field(default_factory=dict)     # {attribute: weight in that loss}, others 1
     warm_weight: float = 0.0            # weight of the regression during adversarial training
     warm_half: int = 0                  # ... halved every so many images; 0: constant
     warm_every: int = 2                 # ... every so many steps
@@ -50,7 +52,7 @@ class GeneratorTraining:
     def options(self):
         """The settings as JSON-able values."""
         return {key: list(value) if isinstance(value, tuple) else
-                {str(side): int(n) for side, n in value.items()} if isinstance(value, dict) else value
+                {str(side): n for side, n in value.items()} if isinstance(value, dict) else value
                 for key, value in asdict(self).items()}
 
 

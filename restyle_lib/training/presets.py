@@ -53,10 +53,11 @@ GENERATORS = {  # mixing, averaging and lazy terms of the published size as in S
 }
 
 STAGES = (    # of a generator that grows on a rendered world, by regression alone (training.warm)
-    # side images  focus perceptual
-    (16,   72_000, 4.0,  0.0),
-    (32,   48_000, 8.0,  0.0),
-    (64,   60_000, 10.0, 1.0),
+    # folder  side images  focus perceptual reader
+    ("16",     16, 72_000, 4.0,  0.0,       0.0),
+    ("32",     32, 48_000, 8.0,  0.0,       0.0),
+    ("64",     64, 48_000, 10.0, 1.0,       0.0),
+    ("read",   64, 24_000, 20.0, 1.0,       1.5),   # what is read counts: a smile is few pixels
 )
 
 FEATURES = {  # embedded; each has its own seed, so that no two share a start. Judges never train anything
@@ -102,10 +103,10 @@ def generator(size="embedded", **changes):
 
 
 def stages(resolution):
-    """Settings of each stage up to a resolution, the small ones first."""
+    """{folder: settings} of each stage up to a resolution, the small ones first."""
     common = dict(z_dim=128, noise_rate=0.02, mixing=0.0, ema_images=2_000, total_images=0)
-    names = ("resolution", "warm_images", "warm_focus", "warm_perceptual")
-    return [common | dict(zip(names, row, strict=True)) for row in STAGES if row[0] <= resolution]
+    names = ("resolution", "warm_images", "warm_focus", "warm_perceptual", "warm_reader")
+    return {row[0]: common | dict(zip(names, row[1:], strict=True)) for row in STAGES if row[1] <= resolution}
 
 
 def feature(kind, **changes):

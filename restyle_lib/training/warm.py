@@ -10,11 +10,15 @@ import torch
 import torch.nn.functional as F
 
 
-def regress(generator, codes, images, perceptual=None, weight=None):
-    """Loss of G(f([codes, fresh normals])) against `images` [B, C, R, R]; codes [B, m <= z_dim]."""
+def regress(generator, codes, images, perceptual=None, weight=None, reader=None):
+    """Loss of G(f([codes, fresh normals])) against `images` [B, C, R, R]; codes [B, m <= z_dim].
+
+    reader: output -> one more term, of what is read there against the truth: small things like a smile, that
+    hardly count in pixels."""
     free = torch.randn(len(codes), generator.config["z_dim"] - codes.shape[1], device=codes.device)
     output = generator(generator.mapping(torch.cat([codes, free], 1)), noise="none")
-    return image_loss(output, images, perceptual, weight)
+    loss = image_loss(output, images, perceptual, weight)
+    return loss if reader is None else loss + reader(output)
 
 
 @torch.no_grad()

@@ -57,7 +57,8 @@ STAGES = (    # of a generator that grows on a rendered world, by regression alo
     ("16",     16, 72_000, 4.0,  0.0,       0.0),
     ("32",     32, 48_000, 8.0,  0.0,       0.0),
     ("64",     64, 48_000, 10.0, 1.0,       0.0),
-    ("read",   64, 24_000, 20.0, 1.0,       1.5),   # what is read counts: a smile is few pixels
+    ("read",   64, 13_000, 20.0, 1.0,       6.0),   # what is read counts: a smile is few pixels
+    ("finish", 64, 40_000, 30.0, 1.0,       1.0),   # and now neatly
 )
 
 FEATURES = {  # embedded; each has its own seed, so that no two share a start. Judges never train anything

@@ -81,6 +81,36 @@ def train_encoder(force, **settings):
     click.echo(commands.encoder(**settings, force=force, resume=not force))
 
 
+@train.command("blend")
+@click.argument("parent")
+@click.argument("child")
+@click.option("--swap", required=True, type=int, help="First resolution that changes hands, say 16.")
+@click.option("--soft", default=0.0, show_default=True, help="Width of the transition in octaves.")
+@click.option("--coarse", default="child", show_default=True, help="Whose blocks lie below: child or parent.")
+@click.option("--out", "folder", required=True, type=click.Path(path_type=Path), help="The model's folder.")
+def train_blend(**settings):
+    """Blend a generator with its parent by resolution."""
+    from ..toonify import save_blend
+
+    click.echo(save_blend(**settings))
+
+
+@train.command("world")
+@click.option("--domain", default="avatars", show_default=True, help="A name or a YAML file.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="A folder for all runs.")
+@click.option("--size", default="embedded", show_default=True, help="Preset: embedded or gpu.")
+@click.option("--method", "methods", multiple=True, help="Encoders to train (default: all).")
+@click.option("--count", type=click.IntRange(min=1), help="Training images (default: all).")
+@click.option("--device", default="auto", show_default=True)
+@click.option("--max-seconds", default=0.0, help="Save and stop after so long, all in all.")
+def train_world(**settings):
+    """Train every network of a rendered domain, one on another."""
+    from .world import train_world
+
+    for name, path in train_world(**settings, say=click.echo)[1].items():
+        click.echo(f"{name}: {path}")
+
+
 @train.command("audit")
 @click.argument("model")
 @click.option("--domain", default="avatars", show_default=True, help="A name or a YAML file.")

@@ -18,13 +18,13 @@ def grown(domain, out, pairs=(), *, init_from=None, **how):
     """Trains a generator of a rendered domain by the stages of the presets, each in a folder of `out` -> the
     last one's generator. A stage that is not finished (max_seconds) is the last."""
     domain = data.load_domain(domain)
-    source = data.domain_dataset(domain, "train").split("train")
+    emphasis = dict(_of_world(data.domain_dataset(domain, "train"), "EMPHASIS"))
     for name, stage in presets.stages(domain.resolution).items():
         if stage["warm_reader"] and "attributes" not in domain.networks:
             continue
         if "perceptual" not in domain.networks:
             stage["warm_perceptual"] = 0.0
-        stage["reader_emphasis"] = getattr(source.world, "EMPHASIS", {}) if stage["warm_reader"] else {}
+        stage["reader_emphasis"] = emphasis if stage["warm_reader"] else {}
         folder = Path(out) / name
         result = generator(domain, folder, pairs, init_from=init_from, stage=stage, **how)
         facts = read_config(result)["facts"]
@@ -73,6 +73,11 @@ def generator(domain, out, pairs=(), *, size="embedded", count=None, init_from=N
                            focus=focus, perceptual=perceptual, reader=reader, **how)
 
 
+def _of_world(dataset, table):
+    """A table of a rendered dataset's world; empty where it has none, and for photographs."""
+    return getattr(getattr(dataset.split("train"), "world", None), table, {})
+
+
 def _teacher(domain, kind, setting, device):
     """The domain's network of a kind, frozen, for the setting that wants it."""
     if kind not in domain.networks:
@@ -85,8 +90,9 @@ def features(kind, domain, out, pairs=(), *, count=None, device="auto", **how):
     """Trains a network of `kind` (a row of presets.FEATURES) on a domain's images and their labels."""
     from .features import settings_class, train_features
     domain, changes = data.load_domain(domain), _changes(settings_class(kind), pairs)
-    config, device = presets.feature(kind, **{"flip": domain.flip} | changes), choose_device(device)
     dataset = data.domain_dataset(domain, "train")
+    own = {"flip": domain.flip, "emphasis": dict(_of_world(dataset, "READING"))}
+    config, device = presets.feature(kind, **own | changes), choose_device(device)
     images, labels, specs = labelled(dataset, "train", domain, count)
     held_out = labelled(dataset, held_out_split(dataset), domain, HELD_OUT)[:2]
     specs = weighted(specs, domain) if kind == "moco" else specs

@@ -42,6 +42,11 @@ CONTROLS = {   # one thing differs, so that neither scheme nor head is mistaken 
     "restyle-one": ("psp", dict(scheme="restyle", head="single")),
 }
 
+WORLD = {      # all encoders of a domain (`train world`): equal passes, after a warm start that those of a
+    # scheme and head share. size: warm iterations, steps, lr; passes of encoder and generator, lr
+    "embedded": (1_400, 2, 3e-3,     24_000, 1e-3),
+    "gpu":      (700,   2, 4e-3,    200_000, 1.4e-3),      # 7
+}
 CHANNELS = {4: 192, 8: 192, 16: 128, 32: 64, 64: 32, 128: 32, 256: 16}   # of small generators
 TINY = dict(channels={4: 32, 8: 32, 16: 16}, r1=0.3, noise_rate=0.1, reuse_gradient=True)  # a quick look
 GENERATORS = {  # mixing, averaging and lazy terms of the published size as in StyleGAN2, configuration F
@@ -64,7 +69,7 @@ STAGES = (    # of a generator that grows on a rendered world, by regression alo
 FEATURES = {  # embedded; each has its own seed, so that no two share a start. Judges never train anything
     # kind              images   batch lr    augment identity_weight seed
     "identity":         (64_000, 64,   3e-3, 0.5,    1.0,            1),
-    "attributes":       (64_000, 64,   3e-3, 0.5,    0.0,            2),
+    "attributes":       (80_000, 64,   3e-3, 0.15,   0.0,            2),   # shifts and noise hide smiles
     "perceptual":       (64_000, 64,   3e-3, 0.5,    0.1,            3),
     "identity-judge":   (64_000, 64,   3e-3, 0.5,    1.0,            4),
     "perceptual-judge": (48_000, 64,   3e-3, 0.5,    0.1,            5),
@@ -84,6 +89,23 @@ def encoder(method, size="embedded", **changes):
     values = _row(size, method) | apart | changes
     every = max(1, values["iterations"] // 20)
     return EncoderTraining(**{"validate_every": every, "sample_every": every} | values)
+
+
+def world(size, method):
+    """(family, warm settings, own settings) of a method when all of a domain are trained (`train world`).
+
+    Methods of one family, "scheme-head", begin with the same warm start."""
+    if size not in WORLD:
+        raise suggest(size, WORLD, "size")
+    warm, warm_steps, warm_lr, passes, lr = WORLD[size]
+    config = encoder(method, size)
+    iterations = max(1, passes // (config.batch * config.steps))
+    common = {"batch_norm": "frozen", "save_every": 200}
+    first = {"iterations": warm, "warm_iterations": warm, "warm_steps": warm_steps, "lr": warm_lr,
+             "cooldown": 0.0, "progressive": False, "validate_every": warm, "sample_every": warm}
+    own = {"iterations": iterations, "lr": lr, "cooldown": 0.7, "progressive_start": iterations // 10,
+           "progressive_every": max(1, iterations // 50)}
+    return f"{config.scheme}-{config.head}", common | first, common | own
 
 
 def generator(size="embedded", **changes):

@@ -13,7 +13,8 @@ from .files import ROOT
 
 MANIFESTS = ROOT / "data_manifests"
 LOSSES = ("l2", "perceptual", "lpips", "identity", "moco", "w_norm", "delta_norm", "adversarial")
-NETWORKS = ("identity", "perceptual", "lpips", "attributes", "moco", "judge_identity", "judge_perceptual")
+NETWORKS = ("identity", "perceptual", "lpips", "attributes", "moco", "judge_identity", "judge_perceptual",
+            "judge_attributes")
 WHOLE = {"train": {"part": [0, 0.9]}, "test": {"part": [0.9, 1]}, "all": {}}       # of files, unless told
 MAX_BYTES, MAX_NODES, MAX_DEPTH = 200_000, 20_000, 50
 

@@ -61,7 +61,7 @@ def train_generator(force, grow, **settings):
 @_training
 @START
 def train_features(force, **settings):
-    """Train a network: identity, attributes, perceptual, identity-judge, perceptual-judge or moco."""
+    """Train a network: identity, attributes, perceptual, a judge of them (identity-judge, ...), or moco."""
     from . import commands
 
     click.echo(commands.features(**settings, force=force, resume=not force))

@@ -29,6 +29,7 @@ KINDS = {
     "perceptual":       (PerceptualNet, {}),
     "identity-judge":   (IdentityNet, {"backbone": "resnet_small"}),
     "perceptual-judge": (PerceptualNet, {"backbone": "resnet_small", "channels": [16, 48, 80, 128]}),
+    "attributes-judge": (AttributeReader, {"backbone": "resnet_small"}),
     "moco":             (ContrastNet, {}),
 }
 FREE = ("save_every", "log_every")       # may differ when a run is resumed

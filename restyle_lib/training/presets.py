@@ -73,6 +73,7 @@ FEATURES = {  # embedded; each has its own seed, so that no two share a start. J
     "perceptual":       (64_000, 64,   3e-3, 0.5,    0.1,            3),
     "identity-judge":   (64_000, 64,   3e-3, 0.5,    1.0,            4),
     "perceptual-judge": (48_000, 64,   3e-3, 0.5,    0.1,            5),
+    "attributes-judge": (80_000, 64,   3e-3, 0.15,   0.0,            7),
     "moco":             (96_000, 64,   3e-3, 1.0,    0.0,            6),
 }
 

@@ -8,7 +8,8 @@ from ..errors import UserError
 from . import commands, presets
 
 ROLES = {"perceptual": "perceptual", "attributes": "attributes", "identity": "identity", "moco": "moco",
-         "judge_perceptual": "perceptual-judge", "judge_identity": "identity-judge"}    # role: kind
+         "judge_perceptual": "perceptual-judge", "judge_identity": "identity-judge",
+         "judge_attributes": "attributes-judge"}                                        # role: kind
 TEACHERS = ("perceptual", "attributes", "identity", "moco")     # needed by what follows; judges come last
 
 

@@ -6,30 +6,38 @@ from .figures import COLOURS, array, new, panels, pixels, style
 MARKS = "osD^vP*X"
 
 
-def quality(found, ylabel, *, against="seconds", floor=None, envelopes=None, title=""):
-    """Quality against seconds an image or against passes, of `comparison.Curve`s {label: Curve}, log axis.
+def quality(found, labels, *, against="seconds", floors=None, envelopes=None):
+    """Quality against seconds an image or against passes (Figures 5, 18, 19), a panel for each metric.
 
-    One pass is a point, more are a line from step 1 on; bars and bands are 95 % intervals; what was recorded
-    before is dashed and says so. floor: a value drawn as a line. envelopes: {label: (x, y)} of optimisations,
-    whose single plans are then small dots."""
-    envelopes = envelopes or {}
-    data = [{"method": label, "step": int(c.steps[i]), "seconds": c.seconds[i], "passes": c.passes[i],
-             ylabel: c.mean[i], "low": c.low[i], "high": c.high[i], "images": len(c.images),
-             "recorded": c.recorded} for label, c in found.items() for i in range(len(c.steps))]
+    found: {metric: {label: comparison.Curve}}; labels: {metric: its axis}. One pass is a point, more are a
+    line from step 1 on; bars and bands are 95 % intervals; what was recorded before is dashed and says so.
+    floors: {metric: value} drawn as a line. envelopes: {metric: {label: (x, y)}} of optimisations, whose
+    single plans are then small dots."""
+    floors, envelopes = floors or {}, envelopes or {}
+    data = [{"metric": kind, "method": label, "step": int(c.steps[i]), "seconds": c.seconds[i],
+             "passes": c.passes[i], "mean": c.mean[i], "low": c.low[i], "high": c.high[i],
+             "images": len(c.images), "recorded": c.recorded}
+            for kind, curves in found.items() for label, c in curves.items() for i in range(len(c.steps))]
+    names = list(dict.fromkeys(label for curves in found.values() for label in curves))
     with style():
-        figure = new(7.4, 3.7, data)
-        axes = figure.add_axes((0.08, 0.13, 0.56, 0.76 if title else 0.83))
-        axes.set(xlabel={"seconds": "seconds an image", "passes": "passes an image"}[against], ylabel=ylabel,
-                 title=title, xscale="log")
-        for i, (label, curve) in enumerate(found.items()):
-            _draw(axes, label, curve, getattr(curve, against), COLOURS[i % len(COLOURS)],
-                  MARKS[i % len(MARKS)], faint=bool(curve.plan and envelopes))
-        for i, (label, (x, y)) in enumerate(envelopes.items()):
-            axes.plot(array(x), array(y), color=str(0.15 + 0.25 * i), lw=1.4, label=f"{label} (envelope)")
-        if floor is not None:
-            axes.axhline(floor, color="0.45", lw=0.9, ls=":", label="the generator's floor")
-        axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.02), fontsize=6.5, frameon=False,
-                    labelspacing=0.55)
+        wide = 0.55 + 2.35 * len(found)
+        figure, shown = new(wide + 1.9, 2.9, data), {}
+        for n, (kind, curves) in enumerate(found.items()):
+            axes = figure.add_axes(((0.55 + 2.35 * n) / (wide + 1.9), 0.15, 1.85 / (wide + 1.9), 0.76))
+            axes.set(xlabel=f"{against} an image", title=labels[kind], xscale="log")
+            for label, curve in curves.items():
+                i = names.index(label)
+                _draw(axes, label, curve, getattr(curve, against), COLOURS[i % len(COLOURS)],
+                      MARKS[i % len(MARKS)], faint=bool(curve.plan and envelopes))
+            for i, (label, (x, y)) in enumerate(envelopes.get(kind, {}).items()):
+                kind_of_line = ("-", "--", "-.", ":")[i % 4]
+                axes.plot(array(x), array(y), kind_of_line, color="0.25", lw=1.1, label=label)
+            if kind in floors:
+                axes.axhline(floors[kind], color="0.45", lw=0.9, ls=":", label="the generator's floor")
+            for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+                shown.setdefault(label, handle)
+        figure.legend(shown.values(), shown, loc="upper left", bbox_to_anchor=(wide / (wide + 1.9), 0.93),
+                      fontsize=6.5, frameon=False, labelspacing=0.55)
     return figure
 
 
@@ -50,12 +58,12 @@ def _draw(axes, label, curve, x, shade, mark, faint):
     axes.fill_between(x, low, high, color=shade, alpha=0.14, lw=0)
 
 
-def rows_of(inputs, outputs, below=None):
+def rows_of(inputs, outputs, below=None, rows=()):
     """Figure 4: a row for each image, the input first and set apart, then each method's last step.
 
-    inputs: images [n, ...]; outputs: {label: images [n, ...]}; below: {label: [n] texts}."""
+    inputs: images [n, ...]; outputs: {label: images [n, ...]}; below: {label: [n] texts}; rows: n labels."""
     inputs, outputs = pixels(inputs), {label: pixels(images) for label, images in outputs.items()}
     cells = [[inputs[i], *(images[i] for images in outputs.values())] for i in range(len(inputs))]
     texts = None if below is None else [["", *(below[label][i] for label in outputs)]
                                         for i in range(len(inputs))]
-    return panels(cells, ["input", *outputs], below=texts, apart=(0,))
+    return panels(cells, ["input", *outputs], rows, below=texts, apart=(0,))

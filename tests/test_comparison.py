@@ -91,11 +91,13 @@ def test_recorded_rows_are_read_as_they_were_written(tmp_path):
 def test_the_graph_has_a_point_a_line_and_an_envelope():
     found = curves(rows("restyle", [1.0, 0.6, 0.4], [0, 1, 2]), rows("pass", [1.0, 0.5], [0, 1]),
                    rows("optimised", [1.0, 0.3], [0, 30]), plans={"optimised": 1})
-    figure = figures_comparison.quality(found, "L2", floor=0.1, envelopes={"optimisation": ([30.0], [0.3])})
-    axes, = figure.axes
-    assert axes.get_xscale() == "log"
-    labels = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert labels == ["restyle", "optimisation (envelope)", "the generator's floor", "pass"]
+    figure = figures_comparison.quality({"l2": found, "perceptual": found}, comparison.METRICS,
+                                        floors={"l2": 0.1},
+                                        envelopes={"l2": {"optimisation": ([30.0], [0.3])}})
+    assert [axes.get_xscale() for axes in figure.axes] == ["log", "log"]
+    assert figure.axes[0].get_title() == comparison.METRICS["l2"]
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert sorted(labels) == sorted(["restyle", "optimisation", "the generator's floor", "pass"])
 
 
 def evidence(*parts, plans=None, entries=()):

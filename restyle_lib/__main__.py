@@ -9,6 +9,7 @@ import click
 
 from . import profiles, runs, workbook
 from .data_cli import data
+from .edit_cli import edit
 from .errors import UserError
 from .score_cli import claims, score
 from .training.cli import PAIRS, Commands, train
@@ -156,11 +157,18 @@ def weights_list():
 
 @cli.command()
 @click.argument("file", type=click.Path(path_type=Path))
-def inspect(file):
-    """Say what a checkpoint file is."""
+@click.argument("other", required=False)
+@click.option("--count", default=64, show_default=True, type=click.IntRange(min=3), help="Random w.")
+def inspect(file, other, count):
+    """Say what a checkpoint file is, or how well the latents of two generators are aligned."""
     from .checkpoints import inspect
 
-    click.echo(inspect.describe(file))
+    if other is None:
+        click.echo(inspect.describe(file))
+        return
+    from . import latent_alignment, load_generator
+
+    click.echo(latent_alignment.inspected(load_generator(str(file)), load_generator(other), count))
 
 
 @cli.command()
@@ -169,26 +177,30 @@ def inspect(file):
 @click.option("--steps", default=5, show_default=True)
 @click.option("--out", required=True, type=click.Path(path_type=Path))
 @click.option("--save", default="strip,steps,latents", show_default=True, help="Also: final.")
-@click.option("--start-from", metavar="MODEL", help="An encoder whose single step is the start.")
+@click.option("--start-from", metavar="MODEL", help="An encoder whose latent and image are the start.")
+@click.option("--first-steps", default=1, show_default=True, help="Its steps; 0 is the plain start.")
 @click.option("--domain", help="A domain's name or YAML file (default: the model's).")
 @click.option("--generator", help="A generator's name or path (default: the model's).")
 @click.option("--batch", default=8, show_default=True)
 @click.option("--tolerance", default=0.0, show_default=True, help="Stop at so small a residual.")
 @click.option("--device", default="auto", show_default=True)
-def invert(images, model, steps, out, save, start_from, domain, generator, batch, tolerance, device):
+def invert(images, model, steps, out, save, start_from, first_steps, domain, generator, batch, tolerance,
+           device):
     """Invert images, folders and zips into a folder."""
-    from . import load_inverter
+    from . import load_inverter, weights
     from .invert import invert
 
     device = runs.choose_device(device)
     inverter = load_inverter(model, domain, generator, device)
-    first = load_inverter(start_from, domain, device=device) if start_from else None
+    own = start_from and weights.facts(start_from).get("domain")         # not that of the second encoder
+    first = load_inverter(start_from, own or domain, device=device) if start_from else None
     summary = invert(images, inverter, out, steps=steps, tolerance=tolerance, save=save.split(","),
-                     start_from=first, batch=batch)
+                     start_from=first, first_steps=first_steps, batch=batch)
     click.echo("\n".join(summary.lines()))
     summary.check()
 
 
+cli.add_command(edit)
 cli.add_command(score)
 cli.add_command(train)
 

@@ -19,6 +19,7 @@ from .files import atomic, write_json
 from .models.stylegan2 import fingerprint
 from .pixels import encode_png, to_pixels, to_tensor
 from .sources import discover
+from .toonify import check_pair
 from .trajectory import merge
 from .weights import find, load_network
 
@@ -53,22 +54,24 @@ class Summary:
 
 
 def invert(paths, inverter, out, *, steps=5, tolerance=0.0, save=("strip", "steps", "latents"),
-           start_from=None, batch=8, window=None, progress=True):
+           start_from=None, first_steps=1, batch=8, window=None, progress=True):
     """Inverts files, folders and zips into the folder `out` -> Summary (its check() raises if images were
     bad).
 
     Writes out/NAME/strip.png, step_K.png (full size), trajectory.npz and final.png as `save` says, NAME being
     the input's relative path, and out/metrics.csv; above 1,000 images, trajectories go into files of 1,000
     each, out/trajectories_N.npz. Bad images are named on stderr and skipped; what an earlier run of the same
-    settings has finished is kept. start_from: an Inverter whose single step is the start (Section 5.5).
-    window: see `decode`.
+    settings has finished is kept. start_from: an Inverter whose latent and image after `first_steps` are the
+    start (Section 5.5); after 0 steps it is the plain start. window: see `decode`.
     """
     save, out = [save] if isinstance(save, str) else list(save), Path(out)
     for name in save:
         if name not in SAVES:
             raise suggest(name, SAVES, "kind of output")
-    if steps < 1 or batch < 1:
-        raise UserError(f"steps={steps}, batch={batch}: each must be at least 1")
+    if steps < 1 or batch < 1 or first_steps < 0:
+        raise UserError(f"steps={steps}, batch={batch}, first_steps={first_steps}: the first two must be at "
+                        "least 1, first_steps 0 or more")
+    start_from = start_from if first_steps else None
     if out.resolve() in [Path(path).expanduser().resolve() for path in paths]:
         raise UserError(f"{out} is an input; write into another folder")
     items, passed = discover(paths, leave_out=out)
@@ -76,9 +79,10 @@ def invert(paths, inverter, out, *, steps=5, tolerance=0.0, save=("strip", "step
     window = _window(inverter.domain) if window is None else window
     journal = Journal(out, {
         "encoder": fingerprint(inverter.encoder), "generator": inverter.fingerprint,
-        "start_from": start_from and fingerprint(start_from.encoder), "steps": steps, "tolerance": tolerance,
+        "start_from": start_from and fingerprint(start_from.encoder) + f"*{first_steps}" * (first_steps > 1),
+        "steps": steps, "tolerance": tolerance,
         "window": window, "save": sorted(save), **measures.names})
-    work = Work(inverter, start_from, measures, out, steps, tolerance, save)
+    work = Work(inverter, start_from, measures, out, steps, tolerance, save, first_steps)
     sharded, waiting, summary = "latents" in save and len(items) > SHARD, [], Summary(out, passed)
     with tqdm(total=len(items), desc="inverting", unit="img", disable=not progress) as bar:
         for number, item in enumerate(items, 1):
@@ -127,12 +131,11 @@ def _window(domain):
 class Work:
     """Inverts one batch and writes its pictures and latents."""
 
-    def __init__(self, inverter, start_from, measures, out, steps, tolerance, save):
-        if start_from and start_from.domain.encoder_size != inverter.domain.encoder_size:
-            raise UserError(f"{start_from.name} works at {list(start_from.domain.encoder_size)}, "
-                            f"{inverter.name} at "
-                            f"{list(inverter.domain.encoder_size)} pixels; one cannot start from the other")
+    def __init__(self, inverter, start_from, measures, out, steps, tolerance, save, first_steps=1):
+        if start_from:
+            check_pair(start_from, inverter)
         self.inverter, self.start_from, self.measures, self.out = inverter, start_from, measures, out
+        self.first_steps = first_steps
         self.steps, self.tolerance, self.save, self.warm = steps, tolerance, save, False
 
     def __call__(self, names, images):
@@ -175,7 +178,7 @@ class Work:
         if self.start_from is None:
             inverter = self.inverter
             return inverter.start, inverter.start_image, inverter.render(inverter.start[None])
-        first = self.start_from(images, steps=1)
+        first = self.start_from(images, steps=self.first_steps)
         return first.latents[-1], first.images[-1], self.start_from.render(first.latents[-1])
 
 

@@ -1,0 +1,148 @@
+"""Toonify (Section 5.5): two generators blended by resolution, and an encoder that begins where another
+one ended."""
+import copy
+import math
+
+import torch
+
+from .errors import UserError, suggest
+from .models.stylegan2 import fingerprint, sides
+
+ROLES = ("child", "parent")
+TRAIN = "python -m restyle_lib train "
+RECIPES = {
+    "toons/generator": TRAIN + "generator --domain toons --init-from avatars/generator --out FOLDER",
+    "toonify/generator": TRAIN + "blend avatars toons --swap 16 --out FOLDER",
+    "toonify/restyle-psp": TRAIN + "encoder restyle-psp --domain toonify --out FOLDER",
+    "toonify/psp": TRAIN + "encoder psp --domain toonify --out FOLDER",
+}
+
+
+def needed(name, default="generator"):
+    """`name`, if these weights are here; else a UserError that says in one sentence what to train."""
+    from .weights import find
+    try:
+        find(name, default)
+    except UserError:
+        full = str(name) if "/" in str(name) else f"{name}/{default}"
+        if full not in RECIPES:
+            raise
+        raise UserError(f"the weights {full} are not here; make them: {RECIPES[full]}, then name "
+                        "what it wrote") from None
+    return name
+
+
+# ---- blending
+
+def blend(parent, child, swap, *, soft=0.0, coarse="child"):
+    """A Generator from two of one architecture, mixed by resolution (Pinkney and Adler 2020, layer swapping).
+
+    Blocks below `swap` pixels are those of `coarse` ("child": shapes of the child, surfaces of the parent;
+    "parent": the reverse), from `swap` on the other's. soft: 0 is that cut; else the share of the fine one is
+    a sigmoid `soft` octaves wide. Mapping and average style are the parent's, where latents come from."""
+    check_shapes(parent, child)
+    table = shares(parent.resolution, swap, soft)
+    if coarse not in ROLES:
+        raise suggest(coarse, ROLES, "coarse generator")
+    low, high = (child, parent) if coarse == "child" else (parent, child)
+    mixed, low, high = parent.state_dict(), low.state_dict(), high.state_dict()
+    for name in mixed:
+        side = _side(parent, name)
+        if side is not None:
+            mixed[name] = torch.lerp(low[name], high[name].to(low[name]), table[side])
+    result = copy.deepcopy(parent)
+    result.load_state_dict(mixed)
+    return result.eval().requires_grad_(False)
+
+
+def shares(resolution, swap, soft=0.0):
+    """{side: share of the fine generator} of the blocks 4...resolution; UserError where they cannot be."""
+    accepted = sides(resolution)[1:]
+    if swap not in accepted:
+        raise UserError(f"swap={swap}: a generator of {resolution} pixels is swapped at "
+                        f"{', '.join(map(str, accepted))}")
+    if not 0 <= soft < math.inf:
+        raise UserError(f"soft={soft}: a width in octaves is 0 (a cut) or more")
+    if not soft:
+        return {side: float(side >= swap) for side in sides(resolution)}
+    return {side: 1 / (1 + math.exp(-min(max((math.log2(side / swap) + 0.5) / soft, -500), 500)))
+            for side in sides(resolution)}
+
+
+def shape(generator):
+    """A generator's shape in words."""
+    c = generator.config
+    widths = "/".join(str(width) for width in c["channels"].values())
+    return (f"{c['resolution']} px, {c['image_channels']} channels, latents "
+            f"{generator.n_styles}x{c['w_dim']}, z of {c['z_dim']}, {c['mapping_layers']} mapping layers, "
+            f"widths {widths}")
+
+
+def check_shapes(first, second):
+    """UserError, naming both shapes, unless two generators have one architecture."""
+    if shape(first) != shape(second):
+        raise UserError(f"only generators of one shape can be blended; the first has {shape(first)}, the "
+                        f"second {shape(second)}")
+
+
+def _side(generator, name):
+    """The resolution of the block that a tensor belongs to; None for mapping and average style."""
+    part, *rest = name.split(".")
+    if part == "constant":
+        return 4
+    if part == "convs":
+        return generator.convs[int(rest[0])].resolution
+    return 4 * 2 ** int(rest[0]) if part == "to_images" else None
+
+
+def save_blend(folder, parent, child, swap, *, soft=0.0, coarse="child", device="cpu"):
+    """Blends two generators by name or path and writes the result in our format -> a sentence."""
+    from .checkpoints.own import save_model
+    from .weights import facts, load_generator
+    names = {"parent": str(parent), "child": str(child)}
+    parts = {role: load_generator(needed(name), device) for role, name in names.items()}
+    about = {role: {"name": _plain(name), "generator": fingerprint(parts[role]),
+                    "facts": facts(name, "generator")} for role, name in names.items()}
+    mixed = blend(**parts, swap=swap, soft=soft, coarse=coarse)
+    config = save_model(folder, mixed, "generator", swap=swap, soft=soft, coarse=coarse, **about)
+    return (f"{folder}: generator {config['generator'][:12]}, the {coarse}'s blocks below {swap} px, of "
+            + " and ".join(f"{role} {about[role]['generator'][:12]}" for role in names))
+
+
+def _plain(name):
+    """A shipped name as it is, of a path its last part: a file says nothing about a machine's folders."""
+    from .weights import shipped
+    return name if name in shipped() or f"{name}/generator" in shipped() else name.rstrip("/").split("/")[-1]
+
+
+# ---- bootstrapping
+
+def check_pair(first, second):
+    """UserError unless the Inverter `second` can start from the latents and images of `first`."""
+    sizes = [list(i.domain.encoder_size) for i in (first, second)]
+    latents = [f"{i.generator.n_styles}x{i.generator.w_dim}" for i in (first, second)]
+    for what, has in (("works at", [f"{h}x{w} pixels" for h, w in sizes]),
+                      ("has latents of", latents),
+                      ("takes", [f"{i.domain.channels} channels" for i in (first, second)])):
+        if has[0] != has[1]:
+            raise UserError(f"{first.name} {what} {has[0]}, {second.name} {what} {has[1]}; one cannot start "
+                            "from the other")
+
+
+def bootstrap(first, second, images, first_steps=1, steps=1, *, rerender=False):
+    """Encoder bootstrapping (Section 5.5, Figure 10): `second` refines from the latent of `first` AND the
+    image that the first's own generator made of it -> the second's Trajectory, whose row 0 is that pair.
+
+    first, second: Inverters; images: [B, C, H, W] in [-1, 1]. first_steps: of the first encoder (published:
+    1); 0 is the plain start, the second's average style. steps: of the second. rerender: an ablation, in
+    which the second's generator draws the first's latent for the start."""
+    if first_steps < 0 or steps < 1:
+        raise UserError(f"first_steps={first_steps}, steps={steps}: the first encoder takes 0 steps (the "
+                        "plain start) or more, the second at least 1")
+    if not first_steps:
+        return second(images, steps)
+    check_pair(first, second)
+    begun = first(images, first_steps)
+    start = begun.latents[-1].to(second.device)
+    made = None if rerender else begun.images[-1].to(second.device)
+    return second(images, steps, start=start, start_images=made)

@@ -1,0 +1,314 @@
+"""Blended generators, aligned latents, bootstrapping: identities that hold for any weights."""
+import json
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from click.testing import CliRunner
+
+from restyle_lib import figures_toonify, latent_alignment, toon_study, toonify, weights
+from restyle_lib.__main__ import cli, main
+from restyle_lib.checkpoints.own import load_model, save_model
+from restyle_lib.data import load_images
+from restyle_lib.errors import UserError
+from restyle_lib.invert import invert
+from restyle_lib.inverter import Inverter
+from restyle_lib.models.features import AttributeReader, IdentityNet, PerceptualNet
+from restyle_lib.models.stylegan2 import Generator, fingerprint
+from restyle_lib.pixels import encode_png, to_pixels
+from restyle_lib.statistics import Interval
+from restyle_lib.trajectory import Trajectory
+
+PARENT, CHILD = tiny.generator(32, seed=0), tiny.generator(32, seed=5)
+SPECS = [{"name": "yaw", "kind": "real", "low": -45, "high": 45}, {"name": "glasses", "kind": "binary"},
+         {"name": "hair_style", "kind": "category", "classes": 3},
+         {"name": "smile", "kind": "real", "low": -1, "high": 1}]
+
+
+def block(generator, side):
+    state = generator.state_dict()
+    return {name: tensor for name, tensor in state.items() if toonify._side(generator, name) == side}
+
+
+def same(a, b):
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+# ---- blending
+
+@pytest.mark.parametrize("coarse", ["child", "parent"])
+def test_a_cut_takes_every_block_from_one_of_the_two(coarse):
+    low, high = (CHILD, PARENT) if coarse == "child" else (PARENT, CHILD)
+    mixed = toonify.blend(PARENT, CHILD, 16, coarse=coarse)
+    for side in (4, 8, 16, 32):
+        assert same(block(mixed, side), block(low if side < 16 else high, side)) and block(mixed, side)
+    assert same(mixed.mapping.state_dict(), PARENT.mapping.state_dict())
+    assert torch.equal(mixed.w_mean, PARENT.w_mean) and not mixed.training
+    everything = [n for side in (4, 8, 16, 32) for n in block(mixed, side)]
+    rest = [n for n in mixed.state_dict() if n not in everything]
+    assert all(name.startswith(("mapping.", "w_mean")) for name in rest)
+
+
+def test_a_generator_blended_with_itself_is_itself():
+    for how in (dict(swap=8), dict(swap=32, soft=1.5), dict(swap=16, coarse="parent")):
+        assert fingerprint(toonify.blend(PARENT, PARENT, **how)) == fingerprint(PARENT)
+
+
+def test_a_soft_blend_goes_over_into_the_cut():
+    rising = list(toonify.shares(32, 16, 0.7).values())
+    assert rising == sorted(rising) and 0 < rising[0] < 0.5 < rising[-1] < 1
+    assert rising[1] == pytest.approx(1 - rising[2])                 # 8 and 16 px lie alike around the cut
+    assert toonify.shares(32, 16, 1e-6) == pytest.approx(toonify.shares(32, 16))
+    mixed, share = toonify.blend(PARENT, CHILD, 16, soft=0.7), toonify.shares(32, 16, 0.7)[8]
+    weight = mixed.convs[1].weight
+    between = (1 - share) * CHILD.convs[1].weight + share * PARENT.convs[1].weight
+    assert torch.allclose(weight, between, atol=1e-6)
+
+
+@pytest.mark.parametrize("how, words", [
+    (dict(swap=4), "swap=4: .* 8, 16, 32"), (dict(swap=64), "swap=64"), (dict(swap=12), "swap=12"),
+    (dict(swap=16, soft=-1), "soft=-1"), (dict(swap=16, soft=float("nan")), "soft=nan"),
+    (dict(swap=16, coarse="chid"), "did you mean 'child'")])
+def test_impossible_blends_are_refused(how, words):
+    with pytest.raises(UserError, match=words):
+        toonify.blend(PARENT, CHILD, **how)
+
+
+@pytest.mark.parametrize("change", [dict(resolution=16), dict(w_dim=12), dict(mapping_layers=3),
+                                    dict(channels={4: 8, 8: 8, 16: 8, 32: 6}), dict(image_channels=1)])
+def test_generators_of_two_shapes_are_refused_by_both_names(change):
+    other = Generator(**{**PARENT.config, **change})
+    with pytest.raises(UserError) as error:
+        toonify.blend(PARENT, other, 8)
+    assert toonify.shape(PARENT) in str(error.value) and toonify.shape(other) in str(error.value)
+
+
+def test_the_command_writes_a_blend_that_names_its_parents(tmp_path):
+    for name, generator in (("one", PARENT), ("two", CHILD)):
+        save_model(tmp_path / name, generator, "generator", seed=3)
+    one, two, mixed = (str(tmp_path / name) for name in ("one", "two", "mixed"))
+    told = CliRunner().invoke(cli, ["train", "blend", one, two, "--swap", "16", "--coarse", "parent", "--out",
+                                    mixed])
+    assert told.exit_code == 0, told.output
+    config = json.loads((tmp_path / "mixed/config.json").read_text())
+    parent, child, mixed = (load_model(tmp_path / name)[0] for name in ("one", "two", "mixed"))
+    facts = config["facts"]
+    assert (facts["swap"], facts["soft"], facts["coarse"]) == (16, 0.0, "parent")
+    marks = [facts[role]["generator"] for role in ("parent", "child")]
+    assert marks == [fingerprint(parent), fingerprint(child)]
+    assert facts["parent"]["name"] == "one" and facts["child"]["facts"] == {"seed": 3}
+    assert config["generator"] == fingerprint(mixed) and config["generator"][:12] in told.output
+    assert fingerprint(mixed) == fingerprint(toonify.blend(parent, child, 16, coarse="parent"))
+    assert str(tmp_path) not in json.dumps(config)
+
+
+def test_missing_weights_say_what_to_train(monkeypatch):
+    monkeypatch.setattr(weights, "shipped", lambda: ["avatars/generator"])
+    with pytest.raises(UserError, match="train blend avatars toons"):
+        toonify.needed("toonify")
+    with pytest.raises(UserError, match="train generator --domain toons --init-from"):
+        toonify.needed("toons/generator")
+    with pytest.raises(UserError, match="did you mean"):
+        toonify.needed("avatar/generator")
+    assert toonify.needed("avatars") == "avatars"
+
+
+# ---- alignment
+
+def test_a_generator_is_aligned_with_itself_and_not_with_a_stranger():
+    a, b = latent_alignment.same_latents(PARENT, PARENT, 24, seed=1)
+    assert torch.equal(a, b) and latent_alignment.score(a, b).estimate == 1
+    assert latent_alignment.score(a, b[latent_alignment.shuffled(24)]).estimate < 0.75
+    small, _ = latent_alignment.same_latents(PARENT, PARENT, 4, domain=tiny.domain(32, encoder_size=(8, 8)))
+    assert small.shape == (4, 3, 8, 8)
+    with pytest.raises(UserError, match="8x8.*6x8"):
+        latent_alignment.same_latents(PARENT, tiny.generator(16), 4)
+    with pytest.raises(UserError, match="3 or more"):
+        latent_alignment.score(a[:2], b[:2])
+
+
+def test_a_common_change_of_style_leaves_the_score():
+    a = torch.rand(30, 3, 16, 16) * 2 - 1
+    style = torch.rand(1, 3, 16, 16)
+    assert latent_alignment.score(a, 0.3 * a + style).estimate == 1
+
+
+def test_correlation_is_of_true_pairs():
+    rng = np.random.default_rng(0)
+    read = {"yaw": rng.normal(size=80), "hair_style": rng.random((80, 3)), "flat": np.ones(80)}
+    noisy = {**read, "yaw": read["yaw"] + 0.1 * rng.normal(size=80)}
+    found = latent_alignment.correlations(read, noisy, ("yaw", "hair_style", "flat", "unknown"), resamples=50)
+    assert list(found) == ["yaw", "hair_style", "flat"]
+    assert found["yaw"]["true"].estimate > 0.9 and found["hair_style"]["true"].estimate == pytest.approx(1)
+    assert found["flat"]["true"].estimate == found["flat"]["difference"].estimate == 0
+    for rows in found.values():
+        assert rows["difference"].estimate == pytest.approx(rows["true"].estimate - rows["shuffled"].estimate)
+    partner = latent_alignment.shuffled(80)
+    assert sorted(partner) == list(range(80)) and (partner != np.arange(80)).all()
+
+
+def test_an_alignment_gathers_what_its_networks_can_tell():
+    torch.manual_seed(0)
+    reader = AttributeReader(SPECS, (8, 8), channels=(8, 8, 8, 8)).eval()
+    network = IdentityNet((8, 8), channels=(8, 8, 8, 8), dim=8).eval()
+    domain = tiny.domain(32, encoder_size=(8, 8))
+    found = latent_alignment.alignment(PARENT, PARENT, reader, network, count=12, domain=domain)
+    assert found["identity"]["true"].estimate == pytest.approx(1, abs=1e-5)
+    assert {n: r["true"].estimate for n, r in found["attributes"].items()} == pytest.approx(
+        {"yaw": 1, "smile": 1, "glasses": 1, "hair_style": 1})
+    claims = list(latent_alignment.evidence(found, readable=("yaw", "smile")))
+    assert [where["attribute"] for *_, where in claims] == ["yaw", "smile"]
+    assert all(isinstance(value, Interval) and where["claim"] == "aligned" for _, value, _, where in claims)
+    bare = latent_alignment.alignment(PARENT, CHILD, count=5)
+    assert bare["attributes"] == bare["identity"] == {} and 0 <= bare["score"].estimate <= 1
+
+
+def test_inspect_prints_the_score_of_two_generators(tmp_path, capsys):
+    for name, generator in (("one", PARENT), ("two", CHILD), ("small", tiny.generator(16))):
+        save_model(tmp_path / name, generator, "generator")
+    assert main(["inspect", str(tmp_path / "one"), str(tmp_path / "two"), "--count", "5"]) == 0
+    assert "alignment on 5 random w" in capsys.readouterr().out
+    assert main(["inspect", str(tmp_path / "one"), str(tmp_path / "small")]) == 1
+    assert "share no latent space" in capsys.readouterr().err
+
+
+# ---- bootstrapping
+
+def pair():
+    first, second = tiny.inverter(single=True), tiny.inverter()
+    toon = tiny.generator(seed=7)
+    torch.manual_seed(3)
+    encoder = tiny.TinyEncoder().eval().requires_grad_(False)
+    return first, Inverter(encoder, toon, second.domain, name="toon")
+
+
+def test_the_second_encoder_starts_from_the_firsts_latent_and_its_image():
+    first, second = pair()
+    images = tiny.images()
+    made, begun = toonify.bootstrap(first, second, images, 2, 3), first(images, steps=2)
+    assert torch.equal(made.latents[0], begun.latents[-1]) and torch.equal(made.images[0], begun.images[-1])
+    pairs = torch.cat([images, begun.images[-1]], 1)
+    assert torch.allclose(made.latents[1], begun.latents[-1] + second.encode(pairs), atol=1e-6)
+    assert len(made.images) == 4 and made.generator == second.fingerprint
+    assert torch.allclose(made.images[-1], second.synthesize(made.latents[-1]), atol=1e-5)
+
+
+def test_the_ablation_draws_the_start_with_the_second_generator():
+    first, second = pair()
+    made = toonify.bootstrap(first, second, tiny.images(), 1, 2, rerender=True)
+    assert torch.allclose(made.images[0], second.synthesize(made.latents[0]), atol=1e-6)
+    assert not torch.allclose(made.images[0], first.synthesize(made.latents[0]), atol=1e-3)
+
+
+def test_no_first_step_is_the_plain_start():
+    first, second = pair()
+    made, plain = toonify.bootstrap(first, second, tiny.images(), 0, 2), second(tiny.images(), 2)
+    assert torch.equal(made.latents, plain.latents) and torch.equal(made.images, plain.images)
+
+
+@pytest.mark.parametrize("steps", [(1, 0), (-1, 1)])
+def test_steps_out_of_range_are_refused(steps):
+    with pytest.raises(UserError, match="at least 1"):
+        toonify.bootstrap(*pair(), tiny.images(), *steps)
+
+
+def test_unlike_latents_are_refused():
+    first, _ = pair()
+    large = tiny.generator(32)
+    second = Inverter(tiny.TinyEncoder(8).eval(), large, tiny.domain(32), name="large")
+    with pytest.raises(UserError, match="6x8.*8x8.*one cannot start from the other"):
+        toonify.bootstrap(first, second, tiny.images())
+
+
+def test_files_are_bootstrapped_by_the_same_steps(tmp_path):
+    first, second = pair()
+    (tmp_path / "in.png").write_bytes(encode_png(to_pixels(tiny.images(1))[0]))
+    x = load_images(tmp_path / "in.png", first.domain)
+    for count in (0, 1, 2):
+        how = dict(save="latents", start_from=first, first_steps=count, progress=False)
+        invert([tmp_path / "in.png"], second, tmp_path / str(count), steps=2, **how)
+        made = Trajectory.load(tmp_path / str(count) / "in.png" / "trajectory.npz")
+        wanted = toonify.bootstrap(first, second, x, count, 2)
+        assert torch.allclose(made.latents, wanted.latents, atol=1e-5)
+    with pytest.raises(UserError, match="first_steps=-1"):
+        invert([tmp_path / "in.png"], second, tmp_path / "no", start_from=first, first_steps=-1)
+    with pytest.raises(UserError, match="start_from"):
+        invert([tmp_path / "in.png"], second, tmp_path / "2", steps=2, save="latents", start_from=first)
+
+
+# ---- the study
+
+def test_kept_attributes_are_one_where_nothing_is_lost():
+    truth = {"yaw": np.array([-45.0, 45.0]), "glasses": np.array([1.0, 0.0]), "hair_style": np.array([2, 0])}
+    read = {"yaw": np.array([-45.0, 0.0]), "glasses": np.array([1.0, 0.25]),
+            "hair_style": np.array([[0, 0, 1], [0.5, 0.5, 0]])}
+    for name, wanted in (("yaw", [1, 0.5]), ("glasses", [1, 0.75]), ("hair_style", [1, 0.5])):
+        assert toon_study.kept(read, truth, SPECS, (name,)).tolist() == wanted
+    assert toon_study.kept(read, truth, SPECS, ("smile",)) is None
+
+
+def test_what_nobody_knows_is_read_from_the_inputs():
+    torch.manual_seed(0)
+    reader, images = AttributeReader(SPECS, (8, 8), channels=(8, 8, 8, 8)).eval(), tiny.images(4)
+    truth = toon_study.known({}, reader, images)
+    assert set(truth["glasses"].tolist()) <= {0.0, 1.0} and truth["hair_style"].shape == (4,)
+    assert toon_study.known({"yaw": 1}, reader, images) == {"yaw": 1}
+
+
+def test_every_variant_is_measured_at_every_step():
+    torch.manual_seed(0)
+    first, second = pair()
+    images = tiny.images(4)
+    found = toon_study.variants(first, second, images, first_steps=(0, 1, 3), steps=2, single=first, batch=3)
+    assert list(found) == ["one pass", "average toon", "bootstrapped, 1 step", "bootstrapped, 3 steps",
+                           "re-rendered"]
+    reader = AttributeReader(SPECS, (8, 8), channels=(8, 8, 8, 8)).eval()
+    measured = toon_study.measure(
+        found, images, reader=reader, truth={}, toons=images, toonness=lambda x: x.mean((1, 2, 3)).sigmoid(),
+        distance=PerceptualNet((8, 8), (8, 8, 8, 8, 8)).eval(),
+        identity_network=IdentityNet((8, 8), channels=(8, 8, 8, 8), dim=8).eval())
+    assert {"toon-ness", "attributes", "pose", "identity", "L2 to the true toon"} <= measured.keys()
+    assert all(table["average toon"].shape == (3, 4) and table["one pass"].shape == (2, 4)
+               for table in measured.values())
+    perfect = toon_study.measure({"input": images[None]}, images, toons=images)
+    assert not perfect["L2 to the true toon"]["input"].any()
+    differences = toon_study.against(measured["identity"], "average toon")
+    assert len(differences) == 2 and all(d[:3] == (0, 0, 0) for d in differences)
+    assert len(toon_study.against(measured["identity"], "one pass")) == 1
+    alone = found["bootstrapped, 1 step"].select([0])
+    figure = figures_toonify.bootstrap_diagram(images[0], alone, "first", "second")
+    assert {row["tensor"] for row in figure.rows} >= {"x", "w_1", "y_1"}
+
+
+def test_equal_toonness_compares_like_with_like():
+    ones = np.ones((1, 6))
+    toon = {"average toon": np.array([[.1], [.9], [.9], [.9]]) * ones,
+            "other": np.array([[.1], [.4], [.8], [.95]]) * ones}
+    keeps = {"average toon": np.array([[.1], [.3], [.4], [.5]]) * ones,
+             "other": np.array([[1], [.9], [.7], [.4]]) * ones}
+    measured = {"toon-ness": toon, "attributes": keeps, "eyeglasses": keeps, "identity": keeps}
+    level, pairs = toon_study.at_equal_toonness(measured, "other")
+    assert level == pytest.approx(0.9)
+    mine, theirs = pairs["attributes"]
+    assert mine == pytest.approx(0.7 - 0.3 * 2 / 3) and theirs == pytest.approx(0.5)
+    told = {(w["claim"], w["part"]): v for _, v, _, w in toon_study.evidence(measured, "other")}
+    assert told["boot-preserves", "agreement"].estimate == pytest.approx(0.0, abs=1e-9)
+    assert set(told) == {("boot-preserves", "agreement"), ("boot-items", "eyeglasses")}
+    toon["other"] = toon["other"] * 0.5
+    assert not list(toon_study.evidence(measured, "other"))           # no toon at all
+    assert toon_study.point(toon["other"], keeps["other"], 0.99) is None
+
+
+def test_the_judge_of_style_tells_what_it_learnt(monkeypatch):
+    torch.manual_seed(0)
+    pictures = {"plain": np.random.default_rng(0).integers(0, 255, (24, 8, 8, 3), dtype=np.uint8)}
+    pictures["toon"] = pictures["plain"] // 4 + 96
+    monkeypatch.setattr(toon_study.data, "images",
+                        lambda name, split, size, count, **how: pictures[name][:count])
+    network = PerceptualNet((8, 8), (8, 8, 8, 8, 8)).eval().requires_grad_(False)
+    monkeypatch.setattr(toon_study, "feature_network", lambda domain, device: ("a network", network))
+    judge = toon_study.toonness(tiny.domain(encoder_size=(8, 8)), "plain", "toon", count=24, held_out=12)
+    x = [torch.from_numpy(pictures[n]).permute(0, 3, 1, 2) / 127.5 - 1 for n in ("plain", "toon")]
+    assert judge.accuracy > 0.9 and judge.on_imperfect > 0.6 and judge.count == 24
+    assert judge(x[0]).mean() < 0.4 < 0.6 < judge(x[1]).mean() and judge(x[0]).shape == (24,)

@@ -112,7 +112,7 @@ def panels(cells, columns=(), rows=(), below=None, apart=(), data=None):
     w, h = round(width * factor), round(height * factor)
     gap, wide, line = 12, 60, 40
     left = 24 + 16 * max(len(str(r)) for r in rows) if len(rows) else 8
-    top, foot = line + 8 if columns else 8, line if below else 0
+    top, foot = 8 + line * max((str(c).count("\n") + 1 for c in columns), default=0), line if below else 0
     x = [left + c * (w + gap) + wide * sum(a < c for a in apart) for c in range(count)]
     wide, tall = x[-1] + w + 8, top + len(cells) * (h + gap + foot)
     if data is None:

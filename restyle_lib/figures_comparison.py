@@ -1,4 +1,6 @@
 """Figures that lay inversion methods side by side: quality against time or passes, images in rows."""
+import textwrap
+
 import numpy as np
 
 from .figures import COLOURS, array, new, panels, pixels, style
@@ -66,4 +68,5 @@ def rows_of(inputs, outputs, below=None, rows=()):
     cells = [[inputs[i], *(images[i] for images in outputs.values())] for i in range(len(inputs))]
     texts = None if below is None else [["", *(below[label][i] for label in outputs)]
                                         for i in range(len(inputs))]
-    return panels(cells, ["input", *outputs], rows, below=texts, apart=(0,))
+    titles = [textwrap.fill(label, 16) for label in outputs]
+    return panels(cells, ["input", *titles], rows, below=texts, apart=(0,))

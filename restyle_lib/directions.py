@@ -1,0 +1,167 @@
+"""Directions of edits in W and W+ (Section 5.4): their fields and files, published files, applying one."""
+import dataclasses
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+
+from .errors import UserError
+from .files import atomic
+from .models.stylegan2 import fingerprint
+from .trajectory import SPACES, Trajectory
+
+VERSION = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Direction:
+    """A way through latents that changes one thing. One unit of strength adds unit x vector to the styles in
+    `layers`. UserError for fields that do not fit together."""
+    name: str
+    vector: torch.Tensor         # [d], the same for every style, or [k, d]
+    space: str = "w"             # where it was found: "w" or "w+"
+    layers: tuple = ()           # the styles that move, numbered from 0, coarse to fine; empty: all
+    unit: float = 1.0            # length of a unit of strength, in multiples of the vector
+    attribute: str = ""          # what it is meant to change, by a reader's name
+    generator: str = ""          # fingerprint of the generator; "" if its file does not tell
+    found: str = ""              # how it was found
+    accuracy: float = math.nan   # on held-out samples, where it separates two classes
+    meaning: str = ""            # what a unit was measured to change
+
+    def __post_init__(self):
+        vector = torch.as_tensor(self.vector).detach().float().cpu()
+        object.__setattr__(self, "vector", vector)
+        object.__setattr__(self, "layers", tuple(int(layer) for layer in self.layers))
+        if vector.dim() not in (1, 2) or not vector.isfinite().all() or not vector.any():
+            raise UserError(f"the direction '{self.name}' has a vector {list(vector.shape)}; it must be [d] "
+                            "or [k, d], of finite numbers, not all zero")
+        if self.space not in SPACES or self.space == "w" and vector.dim() == 2:
+            raise UserError(f"the direction '{self.name}' is of space '{self.space}' with a vector "
+                            f"{list(vector.shape)}; accepted: 'w' with [d], 'w+' with [d] or [k, d]")
+        if not (math.isfinite(self.unit) and self.unit > 0):
+            raise UserError(f"the direction '{self.name}' has the unit {self.unit}; it must be above 0")
+
+    def replace(self, **changes):
+        """A copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    def step(self, styles, width):
+        """What one unit adds to latents of that many styles: [styles, width]. UserError if it cannot fit."""
+        shape = list(self.vector.shape)
+        if shape[-1] != width or shape[:-1] not in ([], [styles]):
+            raise UserError(f"the direction '{self.name}' is {shape}, the latents have {styles} styles of "
+                            f"width {width}; it belongs to a generator of another size")
+        if wrong := [layer for layer in self.layers if not 0 <= layer < styles]:
+            raise UserError(f"the direction '{self.name}' moves style {wrong[0]}, the latents have the "
+                            f"styles 0 to {styles - 1}; it belongs to a generator of another size")
+        chosen = torch.zeros(styles, 1)
+        chosen[list(self.layers) if self.layers else slice(None)] = 1
+        return self.unit * chosen * self.vector
+
+    def check(self, generator):
+        """Refuses a generator, or its fingerprint, other than the one that the direction was found in."""
+        theirs = generator if isinstance(generator, str) else fingerprint(generator)
+        if self.generator and theirs and theirs != self.generator:
+            raise UserError(f"the direction '{self.name}' was found in generator {self.generator[:12]}, this "
+                            f"is {theirs[:12]}; latents of two generators do not mean the same: find it anew")
+        if not isinstance(generator, str):
+            self.step(generator.n_styles, generator.w_dim)
+
+    def save(self, path):
+        """Writes one .npz of plain arrays, atomically."""
+        facts = dataclasses.asdict(self) | {"restyle_direction": VERSION}
+        vector = facts.pop("vector").numpy()
+        facts["accuracy"] = None if math.isnan(self.accuracy) else self.accuracy
+        with atomic(path) as stream:
+            np.savez(stream, vector=vector, facts=np.array(json.dumps(facts)))
+
+    @staticmethod
+    def load(path):
+        """Reads what `save` wrote. UserError for a missing, damaged or foreign file."""
+        try:
+            with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
+                vector, facts = torch.from_numpy(file["vector"]), json.loads(file["facts"].item())
+            if facts.pop("restyle_direction") != VERSION:
+                raise UserError(f"{path} is a direction of another format; this library reads {VERSION}")
+            facts["accuracy"] = math.nan if facts["accuracy"] is None else facts["accuracy"]
+            return Direction(vector=vector, **facts)
+        except FileNotFoundError:
+            raise UserError(f"{path}: there is no such file") from None
+        except (ValueError, OSError, EOFError, LookupError, TypeError, AttributeError, BadZipFile) as error:
+            raise UserError(f"{path} is no direction of this library ({type(error).__name__}); accepted: an "
+                            ".npz that Direction.save wrote, or a published .pt file") from None
+
+
+def load(path, generator=""):
+    """Directions of a file {name: Direction}: our .npz, InterFaceGAN's .pt vectors ([d], [1, d], [k, d]), or
+    GANSpace's .pt of principal components. Published files do not name their generator: say its fingerprint.
+
+    A published vector keeps its length as the unit; a component's unit is its standard deviation."""
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such file")
+    if path.suffix == ".npz":
+        one = Direction.load(path)
+        return {one.name: one}
+    try:
+        value = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:                                # unpickling raises many types
+        raise UserError(f"{path} is not a file of plain tensors ({type(error).__name__}); accepted: a tensor "
+                        "[d], [1, d] or [k, d], or a dictionary with comp and std") from None
+    if isinstance(value, dict) and {"comp", "std"} <= value.keys():
+        rows, units = torch.as_tensor(value["comp"]).float(), torch.as_tensor(value["std"]).float().flatten()
+        rows = rows.reshape(len(rows), -1)
+        if len(units) != len(rows):
+            raise UserError(f"{path} holds {len(rows)} components and {len(units)} deviations")
+        return {f"pc{i}": Direction(f"pc{i}", row, unit=float(unit), generator=generator,
+                                    found=f"GANSpace, component {i} of {path.name}")
+                for i, (row, unit) in enumerate(zip(rows, units, strict=True)) if unit > 0}
+    if not torch.is_tensor(value) or not 1 <= value.squeeze().dim() <= 2:
+        shape = list(value.shape) if torch.is_tensor(value) else type(value).__name__
+        raise UserError(f"{path} holds {shape}; accepted: a tensor [d], [1, d] or [k, d], or a dictionary "
+                        "with comp and std")
+    vector = value.squeeze()
+    return {path.stem: Direction(path.stem, vector, "w" if vector.dim() == 1 else "w+", generator=generator,
+                                 found=f"published file {path.name}", attribute=path.stem)}
+
+
+def number(strength):
+    """A finite number from what somebody wrote, or a UserError."""
+    try:
+        value = float(strength)
+    except (TypeError, ValueError):
+        value = math.nan
+    if not math.isfinite(value):
+        raise UserError(f"the strength '{strength}' is not a number; accepted: numbers such as -3, 0 or 1.5")
+    return value
+
+
+def apply(latents, direction, strength, generator=""):
+    """Moves latents [B, k, d], or a Trajectory's last, by strength (a number, or [B]) units -> [B, k, d].
+
+    generator: the one that will draw them, or its fingerprint; a Trajectory knows its own. UserError where
+    the direction belongs to another."""
+    if isinstance(latents, Trajectory):
+        if latents.latents is None:
+            raise UserError("these inversions hold no latents to edit, only images")
+        generator, latents = generator or latents.generator, latents.latents[-1]
+    if latents.dim() != 3:
+        raise UserError(f"latents to edit must be [B, k, d], not {list(latents.shape)}")
+    direction.check(generator)
+    step = direction.step(*latents.shape[1:]).to(latents)
+    if torch.is_tensor(strength):
+        return latents + strength.to(latents).reshape(-1, 1, 1) * step
+    return latents + number(strength) * step
+
+
+def interpolate(first, second, frames=9):
+    """The straight way between two latents [k, d] in W+, both ends included -> [frames, k, d]."""
+    if first.shape != second.shape or frames < 2:
+        raise UserError(f"latents {list(first.shape)} and {list(second.shape)} in {frames} frames: give two "
+                        "of one shape, and at least 2 frames")
+    share = torch.linspace(0, 1, frames, dtype=first.dtype, device=first.device).reshape(-1, 1, 1)
+    return torch.lerp(first[None], second[None], share)

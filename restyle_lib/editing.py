@@ -156,8 +156,9 @@ def _signed(vector):
 
 def response(direction, found, latents=None, strength=1.0):
     """What one unit changes: {attribute: [N]} in standard deviations of the samples, half the difference of
-    +strength and -strength, by unit. latents: [N, k, d], by default the first PROBES samples."""
-    base = found.generator.styles(found.w[:PROBES]) if latents is None else latents
+    +strength and -strength, by unit. latents: [N, k, d], by default some of the samples."""
+    few = min(PROBES, max(4, len(found.w) // 5))
+    base = found.generator.styles(found.w[:few]) if latents is None else latents
     sides = [found.read(found.draw(apply(base, direction, sign * strength))) for sign in (1, -1)]
     return {name: (sides[0][name] - sides[1][name]) / (2 * strength * spread)
             for name, spread in found.spread.items()}
@@ -182,7 +183,7 @@ def _described(direction, found):
     """The direction with its meaning: the two attributes that a unit changes most."""
     if not found.values:
         return direction
-    few = found.generator.styles(found.w[:PROBES // 2])
+    few = found.generator.styles(found.w[:min(PROBES // 2, max(4, len(found.w) // 10))])
     moved = {name: float(v.mean()) for name, v in response(direction, found, few).items()}
     most = sorted(moved, key=lambda name: -abs(moved[name]))[:2]
     return direction.replace(meaning=", ".join(f"{n} {moved[n] * found.spread[n]:+.2g}" for n in most))

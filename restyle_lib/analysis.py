@@ -9,9 +9,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from . import data
+from . import data, weights
 from .errors import UserError
 from .figures import array
+from .lineup import REFINED
 from .statistics import bootstrap, paired_interval, spearman
 from .tables import Table
 
@@ -20,6 +21,21 @@ GROUPS = ("coarse", "medium", "fine")
 OUTSIDE = ("background", "clothes", "ground")             # regions that are not the object itself
 EARLY, LATE = ("background", "outline"), ("eyes", "hair")                       # Section 5.3, of faces
 STEPS = 5                                                 # of the paper's claims
+
+
+def refined(study):
+    """{label: Trajectory} of a `lineup.Study`'s ReStyle encoders, on the CPU; UserError if there is none."""
+    found = {label: study.made[label].to("cpu") for label in REFINED[:2] if label in study.made}
+    if not found:
+        raise UserError(f"the domain {study.domain.name} has no encoder that refines: "
+                        + "; ".join(study.missing))
+    return found
+
+
+def trained_steps(study):
+    """How many steps a Study's first ReStyle encoder was trained with; None if unknown."""
+    names = [entry.method.name for entry in study.entries if entry.label in REFINED[:2]]
+    return weights.facts(names[0]).get("training", {}).get("steps") if names else None
 
 
 # ---- in the image
@@ -46,7 +62,7 @@ def parts(masks, width=1 / 16):
     """Masks {region: [N, H, W] in [0, 1]} as parts that cover each pixel once, with an "outline" and "other".
 
     The outline is a band of `width` x height around the object, which is all regions but those OUTSIDE: half
-    of it lies within. It is taken from the regions on both sides."""
+    of it lies within. It is taken from the regions on both sides. Regions that are nowhere are left out."""
     if not masks:
         return {}
     inside = sum(mask for region, mask in masks.items() if region not in OUTSIDE)
@@ -56,14 +72,14 @@ def parts(masks, width=1 / 16):
     size = 2 * max(1, round(width * inside.shape[2] / 2)) + 1
     grown, shrunk = (F.max_pool2d(sign * inside, size, 1, size // 2) * sign for sign in (1, -1))
     band = (grown - shrunk)[:, 0]
-    found = {region: mask * (1 - band) for region, mask in masks.items()} | {"outline": band}
+    found = {region: mask * (1 - band) for region, mask in masks.items() if mask.max() > 0}
+    found["outline"] = band
     other = (1 - sum(found.values())).clamp_min(0)
     return found | ({"other": other} if other.max() > 1e-3 else {})
 
 
 def shares(maps, parts):
-    """{part: share of an image's change that lies in it [T, B]} of maps [T, B, H, W]; nan without a change.
-    """
+    """{part: share of an image's change that lies in it [T, B]} of maps [T, B, H, W]; nan without any."""
     total = maps.double().sum((2, 3))
     return {name: (maps * part.to(maps)).double().sum((2, 3)) / total.where(total > 0, torch.nan)
             for name, part in parts.items()}
@@ -76,13 +92,8 @@ def focus_rows(maps, parts):
     for name, share in found.items():
         row = {"part": name, "area": float(parts[name].mean())}
         row |= {f"step {t}": float(line.nanmean()) for t, line in enumerate(share, 1)}
-        rows.append(row | {"last - first": _text(share) if len(share) > 1 else None})
+        rows.append(row | {"last - first": str(_gap(share[-1], share[0]) or "–") if len(share) > 1 else None})
     return rows
-
-
-def _text(share):
-    gap = _gap(share[-1], share[0])
-    return None if gap is None else str(gap)
 
 
 def _gap(after, before):
@@ -154,23 +165,30 @@ def style_change(trajectory):
     return residuals(trajectory).square().mean(1).norm(dim=-1)
 
 
+def ends_of(text):
+    """"4 8" -> (4, 8), for `groups`; UserError unless it is one or two rising numbers."""
+    words = text.replace(",", " ").split()
+    ends = tuple(int(word) for word in words) if all(map(str.isdecimal, words)) else ()
+    groups(1, ends)
+    return ends
+
+
 def groups(count, ends=ENDS):
     """{"coarse": slice, ...} of `count` styles, ending before those at `ends`; groups without one are left
     out. UserError unless ends rise from 1 on."""
     if not 1 <= len(ends) <= 2 or sorted({0, *ends}) != [0, *ends]:
-        raise UserError(f"groups of styles end at {list(ends)}; accepted: one or two rising numbers of "
-                        "styles from 1 on, such as (4, 8)")
+        raise UserError(f"groups of styles that end at {list(ends)} are none; accepted: one or two rising "
+                        "numbers of styles from 1 on, such as 4 8")
     names = GROUPS if len(ends) == 2 else GROUPS[::2]
-    starts = (0, *ends)
-    cuts = zip(names, starts, (*ends, count), strict=True)
+    cuts = zip(names, (0, *ends), (*ends, count), strict=True)
     return {name: slice(a, min(b, count)) for name, a, b in cuts if a < min(b, count)}
 
 
-def group_change(trajectory, ends=ENDS, minus=None):
+def group_change(trajectory, ends=ENDS, minus=None, first=None):
     """{group: [Interval] by step}: the mean of v(l, t) over a group's styles, resampling the images.
 
-    minus: a group that is subtracted from all the others, in each resample."""
-    squares = residuals(trajectory).square().double().cpu().numpy()             # [T, B, k, d]
+    minus: a group that is subtracted from all the others, in each resample. first: so many steps only."""
+    squares = residuals(trajectory)[:first].square().double().cpu().numpy()             # [T, B, k, d]
     where, count = groups(squares.shape[2], ends), squares.shape[1]
 
     def value(step, group, chosen):
@@ -245,7 +263,7 @@ def focus_evidence(trajectory, masks=None):
                {"claim": "coarse-to-fine", "part": "frequency"})
     found = shares(maps, parts(masks or {}))
     for claim, names, sign in (("background-first", EARLY, -1), ("detail-later", LATE, 1)):
-        if "head" in found and set(names) <= found.keys():
+        if "head" in (masks or {}) and set(names) <= found.keys():
             both = sign * sum(found[name] for name in names)
             told = "step 5 - step 1" if sign > 0 else "step 1 - step 5"
             if (gap := _gap(both[STEPS - 1], both[0])) is not None:
@@ -268,7 +286,7 @@ def settling_evidence(trajectory, errors, ends=ENDS):
                for group, where in groups(deltas.shape[2], ends).items()}
     if len(courses) < 3:
         return
-    for t, gap in enumerate(group_change(trajectory, ends, minus="fine")["coarse"][:2], 1):
+    for t, gap in enumerate(group_change(trajectory, ends, "fine", 2)["coarse"], 1):
         yield ("change of coarse - fine styles", gap, "v of Appendix B",
                {"claim": "coarse-most", "part": "change", "step": t})
     if len(deltas) >= STEPS:

@@ -47,13 +47,14 @@ def outlined(cells, columns, rows=(), outlines=None, below=None, data=(), apart=
     """A table of pictures, cells[r][c] uint8 [H, W, 3] or None, with contours of the masks {region: [H, W]}
     of outlines[r][c]: coloured in the first column, black elsewhere. The rest is as in `figures.panels`."""
     shape = next(cell.shape for line in cells for cell in line if cell is not None)
-    tall, foot = CELL * shape[0] / shape[1], 0.24 if below else 0.0
+    tall, foot = CELL * shape[0] / shape[1], 0.15 if below else 0.0
     left = 0.06 * max((len(str(row)) for row in rows), default=0) + 0.05
     x = [left + c * (CELL + GAP) + ASIDE * sum(a < c for a in apart) for c in range(len(columns))]
     y = [0.26 + r * (tall + GAP + foot) for r in range(len(cells))]
-    wide, high = x[-1] + CELL + 0.05, y[-1] + tall + foot + 0.3
+    wide, high = x[-1] + CELL + 0.05, y[-1] + tall + foot + 0.22
     scale = min(1.25, max(0.62, 9.0 / wide))
-    regions = list(dict.fromkeys(n for line in outlines or () for masks in line for n in masks or ()))
+    regions = list(dict.fromkeys(name for line in outlines or () for masks in line
+                                 for name, mask in (masks or {}).items() if _drawable(array(mask))))
     with style():
         figure = new(wide * scale, high * scale, list(data), min(1100, round(wide * scale * 110)))
         axes = figure.add_axes((0, 0, 1, 1))
@@ -63,8 +64,9 @@ def outlined(cells, columns, rows=(), outlines=None, below=None, data=(), apart=
                 if image is not None:
                     axes.imshow(image, extent=(x[c], x[c] + CELL, y[r] + tall, y[r]), interpolation="nearest")
                 for name, mask in ((outlines and outlines[r][c]) or {}).items():
-                    _contour(axes, array(mask), x[c], y[r], tall,
-                             COLOURS[regions.index(name) % len(COLOURS)] if c == 0 else "black")
+                    if _drawable(array(mask)):
+                        _contour(axes, array(mask), x[c], y[r], tall,
+                                 COLOURS[regions.index(name) % len(COLOURS)] if c == 0 else "black")
                 if below and below[r][c]:
                     axes.text(x[c] + CELL / 2, y[r] + tall + 0.05, below[r][c], ha="center", va="top",
                               fontsize=6)
@@ -72,19 +74,22 @@ def outlined(cells, columns, rows=(), outlines=None, below=None, data=(), apart=
                 axes.text(left - 0.05, y[r] + tall / 2, rows[r], ha="right", va="center", fontsize=6)
         for place, title in zip(x, columns, strict=True):
             axes.text(place + CELL / 2, 0.2, title, ha="center", va="bottom", fontsize=7)
-        _legend(axes, regions, left, wide, high - 0.18)
+        _legend(axes, regions, left, wide, high - 0.1)
         axes.set(xlim=(0, wide), ylim=(high, 0), aspect="auto")
     return figure
 
 
+def _drawable(mask):
+    """Whether a mask has an outline: it is neither empty nor full."""
+    return mask.max() > 0.02 and mask.min() < mask.max() / 2
+
+
 def _contour(axes, mask, x, y, tall, shade):
-    """The line where a mask is half of its largest value; none where it is empty or full."""
+    """The line where a mask is half of its largest value."""
     height, width = mask.shape
-    level = mask.max() / 2
-    if mask.max() > 0.02 and mask.min() < level:
-        across = x + CELL * (np.arange(width) + 0.5) / width
-        down = y + tall * (np.arange(height) + 0.5) / height
-        axes.contour(across, down, mask, levels=[level], colors=[shade], linewidths=0.7)
+    across = x + CELL * (np.arange(width) + 0.5) / width
+    down = y + tall * (np.arange(height) + 0.5) / height
+    axes.contour(across, down, mask, levels=[mask.max() / 2], colors=[shade], linewidths=0.7)
 
 
 def _legend(axes, regions, left, wide, y):
@@ -93,12 +98,12 @@ def _legend(axes, regions, left, wide, y):
     for i, name in enumerate(regions):
         axes.plot([x, x + 0.12], [y, y], color=COLOURS[i % len(COLOURS)], lw=1.2)
         axes.text(x + 0.15, y, name, va="center", fontsize=5.5)
-        x += 0.3 + 0.058 * len(name)
-    if wide - x > 1.9:
+        x += 0.22 + 0.04 * len(name)
+    if wide - x > 1.2:
         bar = colour(np.linspace(0, 1, 64)[None, None], cmap=HEAT)[0]
-        axes.imshow(bar, extent=(wide - 1.1, wide - 0.5, y + 0.04, y - 0.04))
-        axes.text(wide - 1.14, y, "least change", ha="right", va="center", fontsize=5.5)
-        axes.text(wide - 0.46, y, "most", ha="left", va="center", fontsize=5.5)
+        axes.imshow(bar, extent=(wide - 0.75, wide - 0.3, y + 0.03, y - 0.03))
+        axes.text(wide - 0.78, y, "least", ha="right", va="center", fontsize=5.5)
+        axes.text(wide - 0.27, y, "most", ha="left", va="center", fontsize=5.5)
 
 
 def style_map(changes, ends=ENDS, title=""):
@@ -152,8 +157,8 @@ def encoder(rows, channels, size, title=""):
                 source = places[-1 - i]
                 _arrow(axes, [(source, top + 0.5), (source, y), (x - 0.3, y)])
                 axes.text(source + 0.08, y - 0.06, laterals[i - 1]["name"], fontsize=6, va="bottom")
-                _arrow(axes, [(x, y - 0.62), (x, y - 0.42)], WARM)
-                axes.text(x + 0.06, y - 0.52, "upsampled", fontsize=6, va="center", color=WARM)
+                _arrow(axes, [(x, top if i == 1 else y - 0.7), (x, y - 0.48)], WARM)
+                axes.text(x + 0.06, y - 0.6, "upsampled", fontsize=6, va="center", color=WARM)
                 _arrow(axes, [(x + 0.28, y), (7.15, y)])
             else:
                 _arrow(axes, [(places[-1] + 0.28, y), (7.15, y)])

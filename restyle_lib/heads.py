@@ -54,16 +54,30 @@ def extra(domain):
 # ---- what they cost
 
 def pair(domain, *, w_dim=512, n_styles=None, progressive=False, device="cpu"):
-    """{"single": Encoder, "pyramid": Encoder} of ReStyle for a domain, with random weights from one seed.
+    """{"single": Encoder, "pyramid": Encoder} of ReStyle for a domain, filled with random numbers.
 
     device "meta" makes shapes alone, which is enough to count."""
-    n_styles, found = n_styles or 2 * int(math.log2(domain.resolution)) - 2, {}
-    with torch.random.fork_rng(), torch.device(device):
-        for head in HEADS:
-            torch.manual_seed(0)
-            found[head] = Encoder(domain.backbone, head, progressive, n_styles, w_dim, 2 * domain.channels,
-                                  domain.encoder_size, domain.head_channels).eval().requires_grad_(False)
-    return found
+    n_styles = n_styles or 2 * int(math.log2(domain.resolution)) - 2
+    with torch.device("meta"):
+        found = {head: Encoder(domain.backbone, head, progressive, n_styles, w_dim, 2 * domain.channels,
+                               domain.encoder_size, domain.head_channels) for head in HEADS}
+    return {head: _filled(encoder, device).eval().requires_grad_(False) for head, encoder in found.items()}
+
+
+@torch.no_grad()
+def _filled(network, device):
+    """A network of shapes alone with weights, the same few random numbers again and again: drawing hundreds
+    of millions would take longer than what is timed."""
+    if str(device) == "meta":
+        return network
+    noise = 0.02 * torch.randn(2**16, generator=torch.Generator().manual_seed(0)).to(device)
+    network.to_empty(device=device)
+    for tensor in network.parameters():
+        times = -(-tensor.numel() // len(noise))
+        tensor.copy_(noise.repeat(times)[:tensor.numel()].view_as(tensor))
+    for name, tensor in network.named_buffers():
+        tensor.fill_(1 if name.endswith("running_var") else 0)
+    return network
 
 
 def costs(network, x):

@@ -70,7 +70,7 @@ def test_a_change_in_one_place_is_all_of_that_places_share():
     assert torch.isnan(shares["head"][1, 0]), "no change has no place"
     rows = analysis.focus_rows(maps, analysis.parts(halves(1)))
     assert [row["part"] for row in rows] == ["background", "head", "outline"]
-    assert rows[1]["last - first"] is None
+    assert rows[1]["last - first"] == "–", "no image changes in both steps"
     assert analysis.parts({}) == {} and analysis.focus_rows(maps, {}) == []
 
 
@@ -112,6 +112,9 @@ def test_groups_of_styles_are_a_parameter():
     assert analysis.groups(18, (3, 7))["fine"] == slice(7, 18)
     assert list(analysis.groups(6)) == ["coarse", "medium"]
     assert list(analysis.groups(9, (5,))) == ["coarse", "fine"]
+    assert analysis.ends_of("3, 7") == (3, 7) == analysis.ends_of("3 7")
+    with pytest.raises(UserError, match="rising"):
+        analysis.ends_of("4 to 8")
     for wrong in ((8, 4), (0, 4), (), (4, 4), (1, 2, 3)):
         with pytest.raises(UserError, match="rising"):
             analysis.groups(10, wrong)
@@ -171,6 +174,14 @@ def test_claims_get_their_parts_and_hold_where_they_are_true():
         expected, claims.HOLDS)
 
 
+def test_a_domain_without_a_refining_encoder_says_what_is_missing():
+    study = SimpleNamespace(domain=SimpleNamespace(name="tiny"), missing=["ReStyle-pSp: train it"], made={})
+    with pytest.raises(UserError, match="no encoder that refines: ReStyle-pSp: train it"):
+        analysis.refined(study)
+    study.made = {"pSp": refined(1), "ReStyle-e4e": refined(2)}
+    assert list(analysis.refined(study)) == ["ReStyle-e4e"]
+
+
 def test_too_little_gives_a_sentence_or_nothing():
     found = refined(1, count=1)
     with pytest.raises(UserError, match="one step or more"):
@@ -195,6 +206,15 @@ def test_heads_differ_as_the_paper_says():
         heads.published("cars", 7)
     layer = torch.nn.Linear(3, 5, bias=False)
     assert heads.costs(layer, torch.zeros(2, 3)) == (15, 2 * 2 * 15 / 1e9)
+
+
+def test_filled_encoders_run_and_count_like_shapes_alone():
+    domain = heads.published("faces", 64)
+    full, alone = (heads.pair(domain, w_dim=8, device=device) for device in ("cpu", "meta"))
+    for head in heads.HEADS:
+        code = full[head](torch.zeros(1, 6, 4, 4))
+        assert code.isfinite().all() and code.std() > 0 and code.shape[1] == full[head].n_styles
+        assert [p.shape for p in full[head].parameters()] == [p.shape for p in alone[head].parameters()]
 
 
 def test_shapes_come_from_the_modules_and_are_drawn():

@@ -45,8 +45,8 @@ def bootstrap_diagram(image, trajectory, first, second):
                      [(3.78, low), (4.02, low)], [(4.28, low), (4.51, low)], [(5.73, low), (6.11, low)],
                      [(6.74, low), (7.06, low)]):
             _arrow(axes, path)
-        _arrow(axes, [(0.35, top - tall / 2 - 0.04), (0.35, low + 0.5)], COOL)
-        _arrow(axes, [(5.6, top - tall / 2 - 0.04), (5.6, down), (0.6, down), (0.6, low + 0.5)], COOL)
+        _arrow(axes, [(0.33, top - tall / 2 - 0.04), (0.33, low + 0.38)], COOL)
+        _arrow(axes, [(5.6, top - tall / 2 - 0.04), (5.6, down), (1.0, down), (1.0, low + 0.38)], COOL)
         _arrow(axes, [(4.15, top), (4.15, low + 0.14)], COOL)
         axes.text(4.15, low - 0.005, "+", ha="center", va="center", fontsize=10,
                   bbox={"boxstyle": "circle,pad=0.12", "fc": "white", "ec": "0.2", "lw": 0.9})

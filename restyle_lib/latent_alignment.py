@@ -72,30 +72,27 @@ def correlations(first, second, names, *, seed=0, resamples=500):
     Classes are centred and correlated together; what does not vary correlates with nothing."""
     names = [name for name in names if name in first and name in second]
     count = len(next(iter(first.values())))
-    rows, partner = np.arange(count), shuffled(count, seed)
+    rng, partner = np.random.Generator(np.random.Philox(seed)), shuffled(count, seed)
+    rows = np.concatenate([np.arange(count)[None], rng.integers(0, count, (resamples, count))])
     found = {}
     for name in names:
         x, y = (np.asarray(v[name], dtype=np.float64).reshape(count, -1) for v in (first, second))
-
-        def true(index, x=x, y=y):
-            return _correlation(x[index.astype(int)], y[index.astype(int)])
-
-        def strangers(index, x=x, y=y):
-            return _correlation(x[index.astype(int)], y[partner[index.astype(int)]])
-
-        def apart(index, true=true, strangers=strangers):
-            return true(index) - strangers(index)
-
-        found[name] = {what: bootstrap(rows, statistic=statistic, resamples=resamples, seed=seed) for what,
-                       statistic in (("true", true), ("shuffled", strangers), ("difference", apart))}
+        true, strangers = _correlation(x[rows], y[rows]), _correlation(x[rows], y[partner[rows]])
+        columns = {"true": true, "shuffled": strangers, "difference": true - strangers}
+        found[name] = {what: _interval(values, count) for what, values in columns.items()}
     return found
 
 
 def _correlation(x, y):
-    """Of [N, c] and [N, c], over all columns, each centred; 0 where one does not vary."""
-    x, y = x - x.mean(0), y - y.mean(0)
-    scale = np.sqrt((x * x).sum() * (y * y).sum())
-    return float((x * y).sum() / scale) if scale > 1e-12 else 0.0
+    """Of [R, N, c] and [R, N, c] over all columns, each centred -> [R]; 0 where one does not vary."""
+    x, y = x - x.mean(1, keepdims=True), y - y.mean(1, keepdims=True)
+    scale = np.sqrt((x * x).sum((1, 2)) * (y * y).sum((1, 2)))
+    return np.where(scale > 1e-12, (x * y).sum((1, 2)) / scale.clip(1e-12), 0.0)
+
+
+def _interval(values, count):
+    """The first of values, with the 95 % interval of the resampled others."""
+    return Interval(float(values[0]), *map(float, np.quantile(values[1:], [0.025, 0.975])), count)
 
 
 def likeness(network, a, b, seed=0):

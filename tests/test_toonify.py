@@ -256,13 +256,29 @@ def test_what_nobody_knows_is_read_from_the_inputs():
     assert toon_study.known({"yaw": 1}, reader, images) == {"yaw": 1}
 
 
+def test_the_judge_of_attributes_comes_first(monkeypatch):
+    there = {"a/judge": "judge", "a/reader": "reader"}
+
+    def load(name, kind, device):
+        if name not in there:
+            raise UserError(name)
+        return there[name]
+    monkeypatch.setattr(toon_study, "load_network", load)
+    domain = tiny.domain(networks={"attributes": "a/reader", "judge_attributes": "a/judge"})
+    assert toon_study.reader_of(domain) == "judge"
+    del there["a/judge"]
+    assert toon_study.reader_of(domain) == "reader"
+    there.clear()
+    with pytest.raises(UserError, match="train features attributes"):
+        toon_study.reader_of(domain)
+
+
 def test_every_variant_is_measured_at_every_step():
     torch.manual_seed(0)
     first, second = pair()
     images = tiny.images(4)
     found = toon_study.variants(first, second, images, first_steps=(0, 1, 3), steps=2, single=first, batch=3)
-    assert list(found) == ["one pass", "average toon", "bootstrapped, 1 step", "bootstrapped, 3 steps",
-                           "re-rendered"]
+    assert list(found) == ["one pass", "average toon", "bootstrap, 1", "bootstrap, 3", "re-rendered"]
     reader = AttributeReader(SPECS, (8, 8), channels=(8, 8, 8, 8)).eval()
     measured = toon_study.measure(
         found, images, reader=reader, truth={}, toons=images, toonness=lambda x: x.mean((1, 2, 3)).sigmoid(),
@@ -276,7 +292,7 @@ def test_every_variant_is_measured_at_every_step():
     differences = toon_study.against(measured["identity"], "average toon")
     assert len(differences) == 2 and all(d[:3] == (0, 0, 0) for d in differences)
     assert len(toon_study.against(measured["identity"], "one pass")) == 1
-    alone = found["bootstrapped, 1 step"].select([0])
+    alone = found["bootstrap, 1"].select([0])
     figure = figures_toonify.bootstrap_diagram(images[0], alone, "first", "second")
     assert {row["tensor"] for row in figure.rows} >= {"x", "w_1", "y_1"}
 

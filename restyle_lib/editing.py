@@ -37,8 +37,10 @@ class Samples:
 
     @cached_property
     def spread(self):
-        """{attribute: its standard deviation over the samples}: the unit in which changes are measured."""
-        return {name: max(float(np.std(v)), 1e-6) for name, v in self.values.items()}
+        """{attribute: its standard deviation over the samples}: the unit in which changes are measured. Of
+        a binary at least 0.1: where next to no sample has it, any trace of it would seem much."""
+        least = {a["name"]: 0.1 if a["kind"] == "binary" else 1e-6 for a in self.reader.attributes}
+        return {name: max(float(np.std(v)), least[name]) for name, v in self.values.items()}
 
     @torch.no_grad()
     def draw(self, latents, noise="const", batch=50):
@@ -194,6 +196,15 @@ def shipped(domain):
     return {path.stem: path for path in sorted((ASSETS / domain.name / "directions").glob("*.npz"))}
 
 
+def attributes(domain):
+    """Names of the attributes that a domain's reader reads as numbers; none where it has no reader."""
+    try:
+        reader = load_network(domain.networks["attributes"], "attributes")
+    except (KeyError, UserError):
+        return []
+    return [a["name"] for a in reader.attributes if a["kind"] != "category"]
+
+
 def get(name, generator, domain, found=None):
     """A direction by a file's path, a shipped name, or an attribute's name: then it is found now.
 
@@ -205,9 +216,9 @@ def get(name, generator, domain, found=None):
             raise UserError(f"{path} holds {len(made)} directions; load one: directions.load(path)['pc0']")
         direction = next(iter(made.values()))
     else:
-        found = found or samples(generator, domain)
-        if name not in found.values:
-            raise suggest(name, [*shipped(domain), *found.values, "a direction's file"], "direction")
-        direction = interfacegan(found, name)
+        known = list(found.values) if found else attributes(domain)
+        if name not in known:
+            raise suggest(name, [*shipped(domain), *known, "a direction's file"], "direction")
+        direction = interfacegan(found or samples(generator, domain), name)
     direction.check(generator)
     return direction

@@ -171,6 +171,8 @@ def test_names_of_directions(found, tmp_path):
     direction().save(tmp_path / "d.npz")
     with pytest.raises(UserError, match="was found in generator aaaa"):
         editing.get(str(tmp_path / "d.npz"), generator, domain)
+    with pytest.raises(UserError, match="accepted: a direction's file"):
+        editing.get("red", generator, domain)
     none = editing.samples(generator, domain, count=10)
     with pytest.raises(UserError, match="has no attribute reader"):
         editing.interfacegan(none, "red")

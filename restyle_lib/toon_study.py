@@ -68,7 +68,7 @@ def toonness(domain, ordinary="avatars", toons="toons", *, count=300, held_out=2
             both = torch.cat(both)
             seen[split] = [statistics(network, x) for x in (both, imperfect(both).clamp(-1, 1))]
     truth = {split: np.repeat([0, 1], number) for split, number in (("train", count), ("test", held_out))}
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.3, max_iter=2000))
     model.fit(np.concatenate(seen["train"]), np.tile(truth["train"], 2))
     right = [float(model.score(x, truth["test"])) for x in seen["test"]]
     return ToonNess(network, model, name, *right, 2 * held_out)

@@ -7,20 +7,12 @@ import torch
 
 from restyle_lib import figures_toonify, toon_study
 from restyle_lib.errors import UserError
-from restyle_lib.inverter import Inverter
 from restyle_lib.models.features import AttributeReader, IdentityNet, PerceptualNet
 
 SPECS = [{"name": "yaw", "kind": "real", "low": -45, "high": 45}, {"name": "glasses", "kind": "binary"},
          {"name": "hair_style", "kind": "category", "classes": 3},
          {"name": "smile", "kind": "real", "low": -1, "high": 1}]
 
-
-def pair():
-    first, second = tiny.inverter(single=True), tiny.inverter()
-    toon = tiny.generator(seed=7)
-    torch.manual_seed(3)
-    encoder = tiny.TinyEncoder().eval().requires_grad_(False)
-    return first, Inverter(encoder, toon, second.domain, name="toon")
 
 def test_kept_attributes_are_one_where_nothing_is_lost():
     truth = {"yaw": np.array([-45.0, 45.0]), "glasses": np.array([1.0, 0.0]), "hair_style": np.array([2, 0])}
@@ -58,7 +50,7 @@ def test_the_judge_of_attributes_comes_first(monkeypatch):
 
 def test_every_variant_is_measured_at_every_step():
     torch.manual_seed(0)
-    first, second = pair()
+    first, second = tiny.pair()
     images = tiny.images(4)
     found = toon_study.variants(first, second, images, first_steps=(0, 1, 3), steps=2, single=first, batch=3)
     assert list(found) == ["one pass", "average toon", "bootstrap, 1", "bootstrap, 3", "re-rendered"]

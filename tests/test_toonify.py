@@ -175,16 +175,9 @@ def test_inspect_prints_the_score_of_two_generators(tmp_path, capsys):
 
 # ---- bootstrapping
 
-def pair():
-    first, second = tiny.inverter(single=True), tiny.inverter()
-    toon = tiny.generator(seed=7)
-    torch.manual_seed(3)
-    encoder = tiny.TinyEncoder().eval().requires_grad_(False)
-    return first, Inverter(encoder, toon, second.domain, name="toon")
-
 
 def test_the_second_encoder_starts_from_the_firsts_latent_and_its_image():
-    first, second = pair()
+    first, second = tiny.pair()
     images = tiny.images()
     made, begun = toonify.bootstrap(first, second, images, 2, 3), first(images, steps=2)
     assert torch.equal(made.latents[0], begun.latents[-1]) and torch.equal(made.images[0], begun.images[-1])
@@ -195,14 +188,14 @@ def test_the_second_encoder_starts_from_the_firsts_latent_and_its_image():
 
 
 def test_the_ablation_draws_the_start_with_the_second_generator():
-    first, second = pair()
+    first, second = tiny.pair()
     made = toonify.bootstrap(first, second, tiny.images(), 1, 2, rerender=True)
     assert torch.allclose(made.images[0], second.synthesize(made.latents[0]), atol=1e-6)
     assert not torch.allclose(made.images[0], first.synthesize(made.latents[0]), atol=1e-3)
 
 
 def test_no_first_step_is_the_plain_start():
-    first, second = pair()
+    first, second = tiny.pair()
     made, plain = toonify.bootstrap(first, second, tiny.images(), 0, 2), second(tiny.images(), 2)
     assert torch.equal(made.latents, plain.latents) and torch.equal(made.images, plain.images)
 
@@ -210,11 +203,11 @@ def test_no_first_step_is_the_plain_start():
 @pytest.mark.parametrize("steps", [(1, 0), (-1, 1)])
 def test_steps_out_of_range_are_refused(steps):
     with pytest.raises(UserError, match="at least 1"):
-        toonify.bootstrap(*pair(), tiny.images(), *steps)
+        toonify.bootstrap(*tiny.pair(), tiny.images(), *steps)
 
 
 def test_unlike_latents_are_refused():
-    first, _ = pair()
+    first, _ = tiny.pair()
     large = tiny.generator(32)
     second = Inverter(tiny.TinyEncoder(8).eval(), large, tiny.domain(32), name="large")
     with pytest.raises(UserError, match="6x8.*8x8.*one cannot start from the other"):
@@ -222,7 +215,7 @@ def test_unlike_latents_are_refused():
 
 
 def test_files_are_bootstrapped_by_the_same_steps(tmp_path):
-    first, second = pair()
+    first, second = tiny.pair()
     (tmp_path / "in.png").write_bytes(encode_png(to_pixels(tiny.images(1))[0]))
     x = load_images(tmp_path / "in.png", first.domain)
     for count in (0, 1, 2):

@@ -49,3 +49,11 @@ def inverter(single=False, channels=3, crop=None, encoder_size=(8, 8), **more):
 
 def images(count=3, channels=3, size=(8, 8), seed=2):
     return torch.rand(count, channels, *size, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def pair():
+    """Two inverters whose generators share a latent shape: one of a single pass, one that refines."""
+    first, second = inverter(single=True), inverter()
+    torch.manual_seed(3)
+    encoder = TinyEncoder().eval().requires_grad_(False)
+    return first, Inverter(encoder, generator(seed=7), second.domain, name="toon")

@@ -2,11 +2,11 @@
 import torch
 import torch.nn.functional as F
 
-from ..losses import discriminator_loss, r1
 from ..models.stylegan2 import Discriminator
+from .critic import Critic
 
 
-class ImageCritic:
+class ImageCritic(Critic):
     """A StyleGAN2 discriminator of images at encoder size, with its Adam; saved and restored as one part.
 
     It learns on the images of each iteration and on the last reconstructions that it was shown, after the
@@ -17,11 +17,11 @@ class ImageCritic:
         self.side = max(8, 1 << (max(domain.encoder_size) - 1).bit_length())
         widths = generator.config["channels"]
         widths = {2**i: widths.get(2**i, min(widths.values())) for i in range(2, self.side.bit_length())}
-        self.net = Discriminator(self.side, channels=widths, image_channels=domain.channels).to(device)
-        self.net.requires_grad_(False)
+        net = Discriminator(self.side, channels=widths, image_channels=domain.channels).to(device)
         share = every / (every + 1) if penalty else 1.0
-        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=lr * share, betas=(0.0, 0.99**share))
-        self.penalty, self.every, self.shown = penalty, every, None
+        adam = torch.optim.Adam(net.parameters(), lr=lr * share, betas=(0.0, 0.99**share))
+        super().__init__(net, adam, word="image", penalty=penalty, every=every)
+        self.shown = None
 
     def judge(self, images):
         """images [B, C, H, W], on a black square -> logits [B, 1]."""
@@ -40,32 +40,5 @@ class ImageCritic:
 
     def step(self, real, number):
         """One update on real images and those last shown -> {term: value}; accuracy: the share told apart."""
-        self.net.requires_grad_(True)
-        logits = {}
-
-        def judge(images):
-            logits[len(logits)] = self.judge(images)
-            return logits[len(logits) - 1]
-
-        loss = discriminator_loss(judge, real, self.shown)
-        self._update(loss)
-        right = torch.cat([logits[0] > 0, logits[1] < 0]).float().mean()
-        terms = {"image_d": loss.detach(), "image_accuracy": right}
-        if self.penalty and number % self.every == 0:
-            slope = r1(self.judge, real)
-            self._update(slope * (self.penalty / 2 * self.every))
-            terms["image_r1"] = slope.detach()
-        self.net.requires_grad_(False)
-        return terms
-
-    def _update(self, loss):
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
-
-    def state_dict(self):
-        return {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict()}
-
-    def load_state_dict(self, state):
-        self.net.load_state_dict(state["net"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        terms, logits = self.learn(real, self.shown, number)
+        return terms | {"image_accuracy": torch.cat([logits[0] > 0, logits[1] < 0]).float().mean()}

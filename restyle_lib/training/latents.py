@@ -2,47 +2,31 @@
 import torch
 import torch.nn.functional as F
 
-from ..losses import LatentDiscriminator, LatentPool, discriminator_loss, r1
+from ..losses import LatentDiscriminator, LatentPool
 from ..refine import step as refine_step
+from .critic import Critic
 
 
-class LatentCritic:
+class LatentCritic(Critic):
     """The latent discriminator with its Adam and its pools of codes; saved and restored as one part.
 
     Published: pools of 50, learning rate 2e-5, R1 of weight 10 in a step of its own every 16 iterations."""
 
     def __init__(self, w_dim, *, pool=50, lr=2e-5, penalty=10.0, every=16, device="cpu"):
-        self.net = LatentDiscriminator(w_dim).to(device).requires_grad_(False)
-        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=lr)
+        net = LatentDiscriminator(w_dim).to(device)
+        super().__init__(net, torch.optim.Adam(net.parameters(), lr=lr), word="latent", penalty=penalty,
+                         every=every)
         self.real, self.fake = LatentPool(pool), LatentPool(pool)
-        self.penalty, self.every = penalty, every
 
     def step(self, real, fake, number):
         """One update on mapped codes [B, d] and false ones [B, k, d], without gradients -> {term: value}."""
-        self.net.requires_grad_(True)
-        real, fake = self.real.add(real), self.fake.add(fake)
-        loss = discriminator_loss(self.net, real, fake)
-        self._update(loss)
-        terms = {"latent_d": loss.detach()}
-        if self.penalty and number % self.every == 0:
-            slope = r1(self.net, real)
-            self._update(slope * (self.penalty / 2 * self.every))
-            terms["latent_r1"] = slope.detach()
-        self.net.requires_grad_(False)
-        return terms
-
-    def _update(self, loss):
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
+        return self.learn(self.real.add(real), self.fake.add(fake), number)[0]
 
     def state_dict(self):
-        return {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict(),
-                "real": self.real.kept, "fake": self.fake.kept}
+        return super().state_dict() | {"real": self.real.kept, "fake": self.fake.kept}
 
     def load_state_dict(self, state):
-        self.net.load_state_dict(state["net"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        super().load_state_dict(state)
         device = next(self.net.parameters()).device
         for name, pool in (("real", self.real), ("fake", self.fake)):
             pool.kept = None if state[name] is None else state[name].to(device)

@@ -25,7 +25,7 @@ STEPS = 5                                                 # of the paper's claim
 
 def refined(study):
     """{label: Trajectory} of a `lineup.Study`'s ReStyle encoders, on the CPU; UserError if there is none."""
-    found = {label: study.made[label].to("cpu") for label in REFINED[:2] if label in study.made}
+    found = {label: study.made[label].to("cpu") for label in REFINED if label in study.made}
     if not found:
         raise UserError(f"the domain {study.domain.name} has no encoder that refines: "
                         + "; ".join(study.missing))
@@ -34,7 +34,7 @@ def refined(study):
 
 def trained_steps(study):
     """How many steps a Study's first ReStyle encoder was trained with; None if unknown."""
-    names = [entry.method.name for entry in study.entries if entry.label in REFINED[:2]]
+    names = [entry.method.name for entry in study.entries if entry.label in REFINED]
     return weights.facts(names[0]).get("training", {}).get("steps") if names else None
 
 

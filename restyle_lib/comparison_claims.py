@@ -2,9 +2,13 @@
 import numpy as np
 
 from .comparison import envelope, gap, passes_at, shared, time_to
-from .lineup import envelopes
+from .lineup import FLOOR, envelopes
 
 STEPS = 5               # of the paper's ReStyle
+AGAINST = (             # one-pass method; claims on its errors, on identity, on the step that is as good
+    ("pSp", "psp-better", "psp-identity", "soon-better"),
+    ("e4e", "e4e-better", "", ""),
+)
 
 
 def evidence(study, found):
@@ -26,7 +30,7 @@ def _row(curve, step):
 
 
 def _against_one_pass(kind, curves):
-    for claim, name in (("psp-better", "pSp"), ("e4e-better", "e4e")):
+    for name, claim, identity, soon in AGAINST:
         ours, theirs = curves.get("ReStyle-" + name), curves.get(name)
         if ours is None or theirs is None:
             continue
@@ -34,14 +38,14 @@ def _against_one_pass(kind, curves):
         where = {"method": ours.method, "against": theirs.method, "step": int(ours.steps[_row(ours, STEPS)])}
         if kind in ("l2", "perceptual"):
             yield "difference to one pass", difference, kind, {"claim": claim, "part": kind, **where}
-        if kind == "identity" and name == "pSp":
+        if kind == "identity" and identity:
             gain = difference._replace(estimate=-difference.estimate, low=-difference.high,
                                        high=-difference.low)
-            yield "identity gained on one pass", gain, kind, {"claim": "psp-identity", "part": kind, **where}
-        if kind == "l2" and name == "pSp":
+            yield "identity gained on one pass", gain, kind, {"claim": identity, "part": kind, **where}
+        if kind == "l2" and soon:
             at = passes_at(ours, theirs)
             yield ("step that is at least as good", at or int(ours.steps[-1]) + 1, "step",   # never: one more
-                   {"claim": "soon-better", "part": "step", "method": ours.method, "against": theirs.method})
+                   {"claim": soon, "part": "step", "method": ours.method, "against": theirs.method})
 
 
 def _alone(found):
@@ -63,11 +67,11 @@ def _against_optimisation(study, found):
     for kind, claim, enough in (("l2", "order-faster", 10), ("identity", "twenty", 40)):
         ours = found.get(kind, {}).get("ReStyle-pSp")
         lines = envelopes(study.entries, found[kind]) if ours is not None else {}
-        if "optimisation in W+" not in lines:
+        if FLOOR not in lines:
             continue
         few = shared(ours, study.floor(found[kind]))[0].mean(1)
         at = _row(ours, STEPS) if kind == "l2" else 1 + int(np.argmin(few[1:]))
-        seconds, means = lines["optimisation in W+"]
+        seconds, means = lines[FLOOR]
         took = time_to(seconds, means, few[at])
         reached = bool(np.isfinite(took))                   # if not, at least as long as all that was tried
         times = (took if reached else seconds[-1]) / ours.seconds[at]
@@ -81,8 +85,8 @@ def _against_optimisation(study, found):
         ours = curves["ReStyle-pSp"]
         yield ("longest optimisation against ReStyle", gap(floor, ours, -1, _row(ours, 10)), "l2",
                {"claim": "optimisation-best", "part": "l2", "against": ours.method})
-    hybrids = [c for label, c in curves.items() if label.startswith("ReStyle-pSp + ") and c.plan <= 100]
-    plain = [c for label, c in curves.items() if label.startswith("optimisation in W+")]
+    hybrids = [c for c in study.family("ReStyle-pSp + optimisation", curves) if c.plan <= 100]
+    plain = study.family(FLOOR, curves)
     if hybrids and plain:
         last = max(hybrids, key=lambda c: c.plan)
         seconds, _, where = envelope(plain)

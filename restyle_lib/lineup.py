@@ -13,16 +13,26 @@ from .methods.optimise import plans
 from .metrics import to_floats
 from .weights import load_generator
 
-ENCODERS = (            # label, name of the weights after "DOMAIN/"; the controls keep scheme and head apart
-    ("ReStyle-pSp", "restyle-psp"),
-    ("ReStyle-e4e", "restyle-e4e"),
-    ("pSp", "psp"),
-    ("e4e", "e4e"),
-    ("IDInvert, encoder", "idinvert"),
-    ("pSp, single head", "psp-single"),
-    ("ReStyle, N = 1", "restyle-one"),
+class Shipped(NamedTuple):
+    """An encoder of a domain. weights: their name after "DOMAIN/"; refines: it takes several steps; hybrid:
+    optimisations begin with its latents."""
+    label: str
+    weights: str
+    refines: bool = False
+    hybrid: bool = False
+
+
+ENCODERS = (            # the last two are controls that keep scheme and head apart
+    Shipped("ReStyle-pSp", "restyle-psp", refines=True, hybrid=True),
+    Shipped("ReStyle-e4e", "restyle-e4e", refines=True, hybrid=True),
+    Shipped("pSp", "psp", hybrid=True),
+    Shipped("e4e", "e4e", hybrid=True),
+    Shipped("IDInvert, encoder", "idinvert"),
+    Shipped("pSp, single head", "psp-single"),
+    Shipped("ReStyle, N = 1", "restyle-one"),
 )
-REFINED = ("ReStyle-pSp", "ReStyle-e4e", "pSp", "e4e")        # encoders whose latents hybrids begin with
+REFINED = tuple(encoder.label for encoder in ENCODERS if encoder.refines)
+FLOOR = "optimisation in W+"                            # the family whose longest plan is a generator's floor
 
 
 class Entry(NamedTuple):
@@ -54,21 +64,20 @@ def lineup(domain, generator=None, device="cpu", *, steps=10, longest=200, hybri
         entries.append(Entry(label, found, family, plan))
         return True
 
-    for label, name in ENCODERS:
-        iterative = {"steps": steps} if label in ("ReStyle-pSp", "ReStyle-e4e") else {}
-        if add(label, f"{domain.name}/{name}", label, **iterative):
-            there.append((label, f"{domain.name}/{name}"))
-    if "IDInvert, encoder" in dict(there) and longest:
+    for encoder in ENCODERS:
+        iterative = {"steps": steps} if encoder.refines else {}
+        if add(encoder.label, f"{domain.name}/{encoder.weights}", encoder.label, **iterative):
+            there.append(encoder)
+    if longest and "idinvert" in [encoder.weights for encoder in there]:
         add("IDInvert", f"domain-guided:{domain.name}/idinvert", "IDInvert", 100)
     for space in ("w", "w+") if longest else ():
         family = f"optimisation in {space.upper()}"
         for plan in sorted({*plans(longest), longest}):
             add(f"{family}, {plan}", f"optimise-{space}", family, plan, steps=plan)
-    for label, spec in there if hybrid else ():
-        if label in REFINED:
-            for plan in sorted({*plans(hybrid), hybrid}):
-                add(f"{label} + optimisation, {plan}", f"hybrid:{spec}", f"{label} + optimisation", plan,
-                    steps=plan)
+    for encoder in there if hybrid else ():
+        family = f"{encoder.label} + optimisation"
+        for plan in sorted({*plans(hybrid), hybrid}) if encoder.hybrid else ():
+            add(f"{family}, {plan}", f"hybrid:{domain.name}/{encoder.weights}", family, plan, steps=plan)
     for label, spec in dict(more).items():
         add(label, spec, label)
     return entries, missing
@@ -137,8 +146,11 @@ class Study:
 
     def floor(self, found):
         """The Curve of the longest optimisation in W+ among `found`, or None: the generator's floor."""
-        own = [c for label, c in found.items() if label.startswith("optimisation in W+")]
-        return max(own, key=lambda c: c.plan, default=None)
+        return max(self.family(FLOOR, found), key=lambda c: c.plan, default=None)
+
+    def family(self, name, found):
+        """The Curves among `found` that belong to a family of entries."""
+        return [found[e.label] for e in self.entries if e.family == name and e.label in found]
 
     def last(self, labels, rows):
         """{label: images [n, C, H, W]} of each method's last step, at some images' numbers."""

@@ -1,6 +1,5 @@
 """What bootstrapping changes (Section 5.5, Figures 11 and 12): attributes kept, identity, toon-ness and the
 distance to the true toon, step by step, of real-to-toon variants over the same images."""
-import contextlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,13 +7,11 @@ import torch
 
 from . import data
 from .audit import feature_network
-from .errors import UserError
 from .metrics import batches, by_step, identity, l2, perceptual, read_attributes, to_floats
 from .statistics import paired_interval
-from .toonify import TRAIN, bootstrap
+from .toonify import bootstrap
 from .trajectory import join
 from .training.distortions import imperfect
-from .weights import load_network
 
 ITEMS = {"pose": ("yaw", "pitch"), "expression": ("smile", "mouth_open"), "eyeglasses": ("glasses",),
          "hairstyle": ("hair_style", "hair_length"), "make-up": ("makeup",)}
@@ -96,18 +93,6 @@ def variants(first, second, images, *, first_steps=(1,), steps=5, single=None, b
 def label(count):
     """The name of a bootstrapped variant by the first encoder's number of steps."""
     return f"bootstrap, {count}"
-
-
-def reader_of(domain, device="cpu"):
-    """The attribute reader that judges a domain: one that has taught no generator, where it is there."""
-    named = [(role, domain.networks[role]) for role in ("judge_attributes", "attributes")
-             if role in domain.networks]
-    for role, name in named:
-        with contextlib.suppress(UserError):
-            return load_network(name, role, device)
-    told = " or ".join(name for _, name in named) or "no attribute reader"
-    raise UserError(f"the domain {domain.name} names {told}, which is not here; train one: "
-                    f"{TRAIN}features attributes --domain {domain.train} --out FOLDER")
 
 
 def known(truth, reader=None, images=None):

@@ -1,4 +1,5 @@
 """Finding and loading networks: by the name of shipped weights ("avatars/restyle-psp") or by a path."""
+import contextlib
 from pathlib import Path
 
 from .domains import load_domain
@@ -34,6 +35,18 @@ def facts(name, default="restyle-psp"):
 def load_network(name, kind, device="cpu"):
     """A network of one kind ("identity", "perceptual", ...), by shipped name or path -> module."""
     return _load(find(name, kind), kind, device)[0]
+
+
+def load_reader(domain, device="cpu"):
+    """The attribute reader that judges a domain: one that has taught no generator, where it is there."""
+    named = [(role, domain.networks[role]) for role in ("judge_attributes", "attributes")
+             if role in domain.networks]
+    for role, name in named:
+        with contextlib.suppress(UserError):
+            return load_network(name, role, device)
+    told = " or ".join(name for _, name in named) or "no attribute reader"
+    raise UserError(f"the domain {domain.name} names {told}, which is not here; train one: "
+                    f"python -m restyle_lib train features attributes --domain {domain.train} --out FOLDER")
 
 
 def load_generator(name, device="cpu"):

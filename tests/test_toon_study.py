@@ -1,11 +1,10 @@
 """What bootstrapping keeps and how much of a toon comes out: measured against inputs whose truth is known."""
-
 import numpy as np
 import pytest
 import tiny
 import torch
 
-from restyle_lib import figures_toonify, toon_study
+from restyle_lib import figures_toonify, toon_study, weights
 from restyle_lib.errors import UserError
 from restyle_lib.models.features import AttributeReader, IdentityNet, PerceptualNet
 
@@ -38,14 +37,14 @@ def test_the_judge_of_attributes_comes_first(monkeypatch):
         if name not in there:
             raise UserError(name)
         return there[name]
-    monkeypatch.setattr(toon_study, "load_network", load)
+    monkeypatch.setattr(weights, "load_network", load)
     domain = tiny.domain(networks={"attributes": "a/reader", "judge_attributes": "a/judge"})
-    assert toon_study.reader_of(domain) == "judge"
+    assert weights.load_reader(domain) == "judge"
     del there["a/judge"]
-    assert toon_study.reader_of(domain) == "reader"
+    assert weights.load_reader(domain) == "reader"
     there.clear()
     with pytest.raises(UserError, match="train features attributes"):
-        toon_study.reader_of(domain)
+        weights.load_reader(domain)
 
 
 def test_every_variant_is_measured_at_every_step():

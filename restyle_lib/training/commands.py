@@ -127,8 +127,7 @@ def audit(model, domain, *, count=None, out=None, device="auto"):
     from .. import audit
     from ..files import write_json
     domain, device = data.load_domain(domain), choose_device(device)
-    judge = domain.networks.get("judge_attributes", domain.networks["attributes"])   # that has not taught
-    reader = weights.load_network(judge, "attributes", device)
+    reader = weights.load_reader(domain, device)
     if read_config(weights.find(model))["kind"] == "generator":
         count, dataset = count or 2000, data.domain_dataset(domain, "train")
         renders = data.images(dataset, "train", domain.encoder_size, count=2 * count, fit=domain.fit)

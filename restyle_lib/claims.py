@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import runs
-from .domains import MANIFESTS, POSITIVE, TEXT, _build, _choice, _field, _integers, _number, _range, _read
+from .domains import MANIFESTS
 from .errors import UserError, suggest
+from .schema import POSITIVE, TEXT, _build, _choice, _field, _integers, _number, _range, _read
 from .statistics import Interval
 from .tables import Table
 

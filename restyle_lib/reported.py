@@ -3,8 +3,9 @@ import functools
 from dataclasses import dataclass
 from pathlib import Path
 
-from .domains import MANIFESTS, TEXT, _build, _field, _number, _read
+from .domains import MANIFESTS
 from .errors import UserError, suggest
+from .schema import TEXT, _build, _field, _number, _read
 from .tables import Table
 
 METRICS = ("l2", "psnr", "ssim", "ms_ssim", "lpips", "identity", "fid", "seconds", "iterations",

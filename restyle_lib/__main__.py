@@ -13,6 +13,7 @@ from .edit_cli import edit
 from .errors import UserError
 from .score_cli import claims, score
 from .training.cli import PAIRS, Commands, train
+from .weights_cli import weights
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -135,24 +136,7 @@ def clean(names, older_than, yes):
 cli.add_command(data)
 
 
-@cli.group(cls=Commands)
-def weights():
-    """Networks that ship with the workbook."""
-
-
-@weights.command("list")
-def weights_list():
-    """List the shipped networks."""
-    import json
-
-    from .files import ASSETS
-
-    found = sorted(ASSETS.glob("*/*/config.json"))
-    for path in found:
-        size = sum(f.stat().st_size for f in path.parent.iterdir()) / 1e6
-        kind = json.loads(path.read_text(encoding="utf-8"))["kind"]
-        click.echo(f"{path.parent.relative_to(ASSETS).as_posix():30s} {kind:12s} {size:5.1f} MB")
-    click.echo(f"{len(found)} networks in {ASSETS}")
+cli.add_command(weights)
 
 
 @cli.command()

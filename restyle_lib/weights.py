@@ -1,7 +1,9 @@
 """Finding and loading networks: by the name of shipped weights ("avatars/restyle-psp") or by a path."""
 import contextlib
+import difflib
 from pathlib import Path
 
+from . import registry
 from .domains import load_domain
 from .errors import UserError, suggest
 from .files import ASSETS
@@ -13,16 +15,20 @@ def shipped():
 
 
 def find(name, default="generator"):
-    """A network's folder or file: a path, a shipped "domain/model", or a "domain" (its `default` model)."""
+    """A network's folder or file: a path, a shipped "domain/model", a "domain" (its `default` model), or the
+    name of a published file that was fetched."""
     path = Path(name).expanduser()
     asset = f"{name}/{default}" if "/" not in str(name) else str(name)
     if asset in shipped():
         return ASSETS / asset
     if path.exists():
         return path
+    if str(name) in registry.files():
+        return registry.find(str(name))
     if len(path.parts) > 2 or path.suffix:
         raise UserError(f"there is no file or folder {path}; shipped: {', '.join(shipped()) or 'none'}")
-    raise suggest(name, shipped(), "model")
+    near = difflib.get_close_matches(str(name), registry.files(), n=1)
+    raise suggest(name, shipped() + near, "model")
 
 
 def facts(name, default="restyle-psp"):
@@ -64,7 +70,7 @@ def load_inverter(name, domain=None, generator=None, device="cpu"):
     from .inverter import Inverter
     path = find(name, "restyle-psp")
     encoder, config = _load(path, "encoder", device)
-    domain = domain or config.get("facts", {}).get("domain") or _domain_of(path)
+    domain = domain or config.get("facts", {}).get("domain") or _domain_of(name, path)
     if domain is None:
         raise UserError(f"{name} does not say which domain it inverts; name one: domain=...")
     domain = load_domain(domain)
@@ -83,7 +89,9 @@ def load_inverter(name, domain=None, generator=None, device="cpu"):
     return inverter
 
 
-def _domain_of(path):
+def _domain_of(name, path):
+    if str(name) in registry.files():
+        return registry.entry(str(name)).domain
     return path.parent.name if path.is_relative_to(ASSETS) else None
 
 

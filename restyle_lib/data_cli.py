@@ -19,8 +19,13 @@ def data_list():
 
     for name in domains.available("datasets"):
         dataset = domains.load_dataset(name)
-        click.echo(f"{name:14s} {dataset.title or dataset.description}\n{'':14s} splits: "
-                   f"{', '.join(dataset.splits)}; licence: {dataset.licence}")
+        counts = {name: getattr(split, "images", None) for name, split in dataset.splits.items()}
+        splits = ", ".join(f"{name} ({count:,})" if count else name for name, count in counts.items())
+        click.echo(f"{name:14s} {dataset.title or dataset.description}\n{'':14s} splits: {splits}; licence: "
+                   f"{dataset.licence}")
+        if dataset.obtain:
+            click.echo(f"{'':14s} {'here' if dataset.root.exists() else 'not on this machine'}; "
+                       f"{dataset.obtain}; layout: {dataset.layout}")
 
 
 @data.command("verify")
@@ -31,11 +36,17 @@ def data_verify(datasets, count):
     from . import domains
     from .verify import verify
 
-    wrong = []
-    for dataset in datasets or domains.available("datasets"):
+    names, absent, wrong = datasets or domains.available("datasets"), [], []
+    for dataset in names:
+        found = domains.load_dataset(dataset)
+        if not datasets and not isinstance(found.source, domains.RenderedSource) and not found.root.exists():
+            absent.append(dataset)
+            continue
         rows, found = verify(dataset, count)
         click.echo("\n".join(filter(None, [repr(rows), *found])))
         wrong += found
+    if absent:
+        click.echo(f"not on this machine: {', '.join(absent)} (python -m restyle_lib data link NAME PATH)")
     if wrong:
         raise UserError(f"{len(wrong)} {'thing is' if len(wrong) == 1 else 'things are'} wrong, the first: "
                         f"{wrong[0]}")
@@ -52,7 +63,9 @@ def data_link(dataset, path):
     click.echo(f"{link(dataset, path)} is now a link to {path}")
     dataset = load_dataset(dataset)
     for name in dataset.splits:
-        click.echo(f"{name}: {len(dataset.split(name))} images")
+        count, expected = len(dataset.split(name)), dataset.splits[name].images
+        told = f" of {expected:,} that are expected" if expected not in (None, count) else ""
+        click.echo(f"{name}: {count:,} images{told}")
 
 
 @data.command("export")

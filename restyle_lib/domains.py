@@ -3,14 +3,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .errors import UserError, suggest
-from .files import ROOT
+from .files import ROOT, cache_dir
 from .schema import FLAG, NATURAL, POSITIVE, RANGE, SIZE, TEXT, _build, _choice, _field, _integers
-from .schema import _number, _read, _table
+from .schema import _number, _range, _read, _table
 
 MANIFESTS = ROOT / "data_manifests"
 LOSSES = ("l2", "perceptual", "lpips", "identity", "moco", "w_norm", "delta_norm", "adversarial")
 NETWORKS = ("identity", "perceptual", "lpips", "attributes", "moco", "judge_identity", "judge_perceptual",
-            "judge_attributes")
+            "judge_attributes", "trunk")
 WHOLE = {"train": {"part": [0, 0.9]}, "test": {"part": [0.9, 1]}, "all": {}}       # of files, unless told
 
 
@@ -26,9 +26,10 @@ class RenderedSource:
 
 @dataclass(frozen=True)
 class FileSource:
-    """Images in a folder, zip or LMDB, nested as they may be; `path` is relative to the YAML file."""
+    """Images in a folder, zip or LMDB, nested as they may be. `path` is relative to the YAML file; null: they
+    lie outside the repository, where `data link` has said."""
     kind: str = _field(_choice("folder", "zip", "lmdb"))
-    path: str = _field(TEXT)
+    path: str = _field(((lambda v: v is None or TEXT[0](v)), "a text, or null"))
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,15 @@ class RenderedSplit:
 
 @dataclass(frozen=True)
 class FileSplit:
-    """Files below `folder`, named in the file `list`, of a `part` [low, high) of 0...1 (by group or name)."""
+    """Files below `folder`, named in the file `list`, of a `part` [low, high) of 0...1 (by group or name),
+    `where` columns of the attributes lie in [low, high); of those, shuffled, `draw` [seed, first, count]."""
     folder: str = _field(TEXT, None)
     list: str = _field(TEXT, None)
     part: tuple = _field(RANGE, None)
+    where: dict = _field(((lambda v: isinstance(v, dict) and bool(v) and all(map(_range, v.values()))),
+                          "a table {column: [low, high]}"), None)
+    draw: tuple = _field((_integers(3, 0), "three integers [seed, first, count]"), None)
+    images: int = _field(POSITIVE, None)              # how many there must be; see `data verify`
 
 
 @dataclass(frozen=True)
@@ -58,12 +64,22 @@ class Dataset:
     description: str = _field(TEXT, "")
     terms: str = _field(TEXT, "")
     channels: int = _field(_choice(1, 3), 3)
+    obtain: str = _field(TEXT, "")                    # where it comes from today ...
+    layout: str = _field(TEXT, "")                    # ... and what its folder must look like
     size: tuple = _field(SIZE, None)                  # [height, width]; null: each file its own
+    stored: tuple = _field(SIZE, None)                # [height, width] of the files as published; null: any
     splits: dict = _field(((lambda v: isinstance(v, dict) and v), "a table of splits"), dict)
     attributes: str = _field(TEXT, None)              # a CSV whose first column names the images
     group: str = _field(TEXT, None)                   # "folder", or a column: what must not straddle splits
     window: tuple = _field(RANGE, None)               # [low, high]: stored values for black and white
     path: Path = field(default=Path("."), compare=False)
+
+    @property
+    def root(self):
+        """Where the images of files are."""
+        if self.source.path is None:
+            return cache_dir() / "datasets" / self.name
+        return (self.path.parent / Path(self.source.path).expanduser()).absolute()
 
     def split(self, name):
         """An ImageSource of the split `name`; UserError names the splits there are."""
@@ -92,6 +108,8 @@ class Domain:
     losses: dict = _field((_table(LOSSES, lambda v: _number(v) and v >= 0), f"weights from 0 on, of "
                                                                             f"{', '.join(LOSSES)}"), dict)
     networks: dict = _field((_table(NETWORKS, TEXT[0]), f"names or paths, of {', '.join(NETWORKS)}"), dict)
+    iterations: dict = _field(((lambda v: isinstance(v, dict) and all(map(POSITIVE[0], v.values()))),
+                               "a table {method: iterations}"), dict)         # published lengths of training
     path: Path = field(default=Path("."), compare=False)
 
     def __post_init__(self):

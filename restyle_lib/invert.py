@@ -19,6 +19,7 @@ from .files import atomic, write_json
 from .models.stylegan2 import fingerprint
 from .pixels import encode_png, to_pixels, to_tensor
 from .sources import discover
+from .splits import trained_on
 from .toonify import check_pair
 from .trajectory import merge
 from .weights import find, load_network
@@ -36,6 +37,7 @@ class Summary:
     finished: int = 0                  # in this run
     kept: int = 0                      # finished by an earlier run
     bad: list = field(default_factory=list)
+    trained: str = ""                  # that some are images which the domain trains on
 
     def lines(self):
         """The summary for a reader, line by line."""
@@ -43,6 +45,8 @@ class Summary:
         yield f"{self.finished} images inverted into {self.out}{kept}"
         if self.passed_over:
             yield f"{self.passed_over} files without an image suffix passed over"
+        if self.trained:
+            yield self.trained
 
     def check(self):
         """Raises a UserError that names the bad images, where there were any."""
@@ -84,6 +88,7 @@ def invert(paths, inverter, out, *, steps=5, tolerance=0.0, save=("strip", "step
         "window": window, "save": sorted(save), **measures.names})
     work = Work(inverter, start_from, measures, out, steps, tolerance, save, first_steps)
     sharded, waiting, summary = "latents" in save and len(items) > SHARD, [], Summary(out, passed)
+    summary.trained = trained_on(inverter.domain, items)
     with tqdm(total=len(items), desc="inverting", unit="img", disable=not progress) as bar:
         for number, item in enumerate(items, 1):
             try:

@@ -16,6 +16,7 @@ from .inverter import pool
 from .pixels import decode, to_tensor
 from .scoring import PUBLISHED_SIZE, Scorer, Scores, judges
 from .sources import SUFFIXES, Item, discover
+from .splits import trained_on
 
 BATCH = 16
 STEP = re.compile(r"(.+)/step_(\d+)\.png")       # what `invert` writes beside strip.png and final.png
@@ -68,7 +69,8 @@ def score_folders(outputs, targets, domain=None, *, official_protocol=False, dev
                 scorer.add(torch.stack(made).to(device), torch.stack(wanted).to(device),
                            [p.image for p in some], method=method, step=step, seconds=spent, prepared=True)
         read.targets.clear()
-    scores = scorer.scores(() if domain is None else (f"domain {domain.name}",)) if scorer.rows else None
+    notes = () if domain is None else (f"domain {domain.name}", trained_on(domain, [p.target for p in pairs]))
+    scores = scorer.scores(tuple(filter(None, notes))) if scorer.rows else None
     return Summary(scores, layout, passed, len(pairs), list(read.bad.values()))
 
 

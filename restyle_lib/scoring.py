@@ -68,7 +68,7 @@ def _first(tried, accepted, device):
 
 def alexnet():
     """The AlexNet file that LPIPS needs, in this library's cache or torch's; None where there is none."""
-    for folder in (cache_dir(), Path(torch.hub.get_dir()) / "checkpoints"):
+    for folder in (cache_dir() / "weights", cache_dir(), Path(torch.hub.get_dir()) / "checkpoints"):
         if files := sorted(folder.glob("alexnet*.pth")):
             return str(files[0])
     return None

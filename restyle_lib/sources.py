@@ -65,7 +65,8 @@ def _opened(path, changed, process):
 
 
 def _database(path):
-    """An open LMDB (a folder, or one file), kept: a process may open it only once."""
+    """An open LMDB (a folder, or one file), kept: a process may open it only once. Nothing is locked, so one
+    that somebody has locked can be read, and a forked worker goes on with what it inherits."""
     return _environment(path.resolve())
 
 
@@ -76,9 +77,15 @@ def _environment(path):
     except ImportError:
         raise UserError(f"{path} is an LMDB; reading it needs a package: pip install lmdb") from None
     try:
-        return lmdb.open(str(path), readonly=True, lock=False, readahead=False, subdir=path.is_dir())
+        database = lmdb.open(str(path), readonly=True, lock=False, readahead=False, subdir=path.is_dir())
     except lmdb.Error as error:
         raise UserError(f"{path} is not a readable LMDB ({error})") from None
+    size = (path / LMDB_FILE if path.is_dir() else path).stat().st_size
+    whole = (database.info()["last_pgno"] + 1) * database.stat()["psize"]
+    if size < whole:                                      # reading past the end would kill the process
+        database.close()
+        raise UserError(f"{path} is cut short: {size:,} of {whole:,} bytes; copy or fetch it again")
+    return database
 
 
 def discover(paths, leave_out=None):

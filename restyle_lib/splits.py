@@ -1,9 +1,11 @@
 """The splits of a dataset, image by image: drawn by a rendered world, or files of a folder, zip or LMDB."""
+import contextlib
 import csv
 import functools
 import hashlib
 import io
-from pathlib import Path, PurePosixPath
+from dataclasses import replace
+from pathlib import PurePosixPath
 
 import numpy as np
 
@@ -100,15 +102,17 @@ class FileImages(ImageSource):
 
     def __init__(self, dataset, split, name):
         self.dataset, self.split, self.name = dataset, split, name
-        root = (dataset.path.parent / Path(dataset.source.path).expanduser()).resolve()
+        root = dataset.root.resolve()
+        told = f"; layout: {dataset.layout}" if dataset.layout else ""
         if not root.exists():
             raise UserError(f"{dataset.path}: there is no file or folder {root}; say where the images are: "
-                            f"python -m restyle_lib data link {dataset.name} PATH")
+                            f"python -m restyle_lib data link {dataset.name} PATH{told}")
         everything, _ = discover([root])
         self.labels = _labels(dataset, root)
-        self.items = [item for item in everything if self._belongs(item.name, split)]
+        self.items = self._members(everything, split)
         if not self.items:
-            raise UserError(f"{dataset.path}: the split '{name}' of {dataset.name} holds no image of {root}")
+            raise UserError(f"{dataset.path}: the split '{name}' of {dataset.name} holds no image of {root}"
+                            f"{told}")
         self.names = [item.name for item in self.items]
         self.keys = [self._group(name) for name in self.names]
         number = {key: i for i, key in enumerate(dict.fromkeys(self.keys))}
@@ -124,8 +128,9 @@ class FileImages(ImageSource):
         without bounds beside train and test, or one inside another that is not trained on."""
         own = set(self.names)
         for other, split in self.dataset.splits.items():
-            names = {item.name for item in everything if self._belongs(item.name, split)}
-            whole = {n for n, s in ((self.name, self.split), (other, split)) if s == FileSplit()}
+            names = {item.name for item in self._members(everything, split)}
+            whole = {n for n, s in ((self.name, self.split), (other, split))
+                     if replace(s, images=None) == FileSplit()}
             nested = (names <= own or names >= own) and "train" not in (self.name, other)
             if other == self.name or whole - {"train", "test"} or nested:
                 continue
@@ -140,10 +145,29 @@ class FileImages(ImageSource):
         group = self.dataset.group
         if group in (None, "folder"):
             return name if group is None else str(PurePosixPath(name).parent)
-        if group not in self.labels.get(name, {}):
-            raise UserError(f"{self.dataset.path}: group '{group}' is not a column of the attributes for "
+        return self._value(name, group, "group")
+
+    def _row(self, name):
+        """An image's attributes, found by its name or by the name's last part without suffix."""
+        return self.labels.get(name) or self.labels.get(PurePosixPath(name).stem, {})
+
+    def _value(self, name, column, what):
+        row = self._row(name)
+        if column not in row:
+            raise UserError(f"{self.dataset.path}: {what} '{column}' is not a column of the attributes for "
                             f"{name}")
-        return self.labels[name][group]
+        return row[column]
+
+    def _members(self, everything, split):
+        """The Items of a split; those of a draw do not depend on folders and suffixes, as mirrors differ."""
+        items = [item for item in everything if self._belongs(item.name, split)]
+        if split.draw is None:
+            return items
+        seed, first, count = split.draw
+        order = sorted(items, key=lambda item: hashlib.sha256(
+            f"{seed}:{PurePosixPath(item.name).stem}".encode()).digest())
+        drawn = {item.name for item in order[first:first + count]}
+        return [item for item in items if item.name in drawn]
 
     def _belongs(self, name, split):
         if split.folder is not None and not PurePosixPath(name).is_relative_to(split.folder):
@@ -152,7 +176,12 @@ class FileImages(ImageSource):
             return False
         if split.part is not None:
             digest = hashlib.sha256(self._group(name).encode()).digest()
-            return split.part[0] <= int.from_bytes(digest[:8]) / 2**64 < split.part[1]
+            if not split.part[0] <= int.from_bytes(digest[:8]) / 2**64 < split.part[1]:
+                return False
+        for column, (low, high) in (split.where or {}).items():
+            value = _numbers([self._value(name, column, "where")])[0]
+            if isinstance(value, str) or not low <= value < high:
+                return False
         return True
 
     def original(self, index):
@@ -170,7 +199,7 @@ class FileImages(ImageSource):
         if not self.labels:
             return None
         names = self.names if indices is None else [self.names[i] for i in indices]
-        rows = [self.labels.get(name, {}) for name in names]
+        rows = [self._row(name) for name in names]
         columns = next(iter(self.labels.values()))
         return {column: _numbers([row.get(column, "") for row in rows]) for column in columns}
 
@@ -191,7 +220,8 @@ def _listed(path):
 
 
 def _labels(dataset, root):
-    """{image name: {column: text}} of the attributes' CSV, beside the YAML file or in the folder or zip."""
+    """{image name: {column: text}} of the attributes, with commas or else spaces between columns, beside the
+    YAML file or in the folder or zip."""
     if dataset.attributes is None:
         return {}
     path = dataset.path.parent / dataset.attributes
@@ -203,9 +233,26 @@ def _labels(dataset, root):
         raise UserError(f"{dataset.path}: there is no attributes file {dataset.attributes} beside the YAML "
                         f"file or in {root}") from None
     try:
-        rows = list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"))))
+        text = data.decode("utf-8-sig")
+        spaced = {} if "," in text.partition("\n")[0] else {"delimiter": " ", "skipinitialspace": True}
+        rows = list(csv.DictReader(io.StringIO(text), **spaced))
         first = next(iter(rows[0]))
         return {row[first]: {key: row[key] for key in row if key not in (first, None)} for row in rows}
     except (UnicodeDecodeError, csv.Error, IndexError):
         raise UserError(f"{dataset.path}: attributes {dataset.attributes} is not a CSV with a header and the "
                         "image's name first") from None
+
+
+def trained_on(domain, items):
+    """A sentence on how many of some Items a domain trains on, being files of its training split; or ""."""
+    with contextlib.suppress(UserError):
+        dataset = domain.dataset("train")
+        if isinstance(dataset.source, RenderedSource):
+            return ""
+        root, places = dataset.root.resolve(), [(item.path.resolve(), item.member) for item in items]
+        if any(path.is_relative_to(root) for path, _ in places):
+            known = {(item.path.resolve(), item.member) for item in dataset.split("train").items}
+            if count := sum(place in known for place in places):
+                return (f"{count} of {len(places)} images are in the training split of {dataset.name}, which "
+                        f"the domain {domain.name} trains on: not held out")
+    return ""

@@ -1,4 +1,5 @@
 """Datasets held against their manifests, and the place that a manifest names joined to where images are."""
+import hashlib
 import os
 from pathlib import Path
 
@@ -16,9 +17,11 @@ def verify(dataset, count=None, progress=True):
     """Opens every split of a dataset (a name, path or Dataset) and decodes its images.
 
     -> (Table with a row for each split, list of sentences about what is wrong). "groups also in train" are
-    identities, values of the `group` column or, without one, files. count: how many files of each split to
-    decode, evenly spread (default: all); nothing is drawn of a rendered split."""
-    dataset, rows, wrong, trained = load_dataset(dataset), Table(), [], None
+    identities, values of the `group` column or, without one, files; "duplicates" are files that show, pixel
+    by pixel, what another of the split shows. Wrong are, beside bad files, another number of images than the
+    manifest expects, other sizes than were published, and what is in training under another name. count: how
+    many files of each split to decode, evenly spread (default: all); nothing is drawn of a rendered split."""
+    dataset, rows, wrong, trained, learnt = load_dataset(dataset), Table(), [], None, {}
     names = sorted(dataset.splits, key=lambda name: name != "train")           # train first, else as they are
     for name in names:
         try:
@@ -27,20 +30,44 @@ def verify(dataset, count=None, progress=True):
             wrong.append(str(error))
             continue
         drawn, bad = isinstance(dataset.source, RenderedSource), []
-        sizes = {dataset.size} if drawn else set()
+        sizes, odd, seen, twice, leaked = {dataset.size} if drawn else set(), [], {}, 0, []
+        expected = None if drawn else source.split.images
+        if expected not in (None, len(source)):
+            wrong.append(f"{dataset.name}: the split '{name}' holds {len(source):,} images, {expected:,} are "
+                         "expected")
         for i in tqdm(() if drawn else source.spread(count), desc=f"{dataset.name} {name}", unit="img",
                       leave=False, disable=not progress):
             try:
-                sizes.add(source.original(i).shape[:2])
+                pixels = source.original(i)
             except UserError as error:
                 bad.append(str(error))
+                continue
+            sizes.add(pixels.shape[:2])
+            if dataset.stored and pixels.shape[:2] != dataset.stored:
+                odd.append(f"{source.names[i]} ({_range({pixels.shape[:2]})})")
+            look = hashlib.blake2b(pixels.tobytes() + repr(pixels.shape).encode(), digest_size=16).digest()
+            twice += look in seen
+            seen.setdefault(look, source.names[i])
+            if learnt.get(look, source.names[i]) != source.names[i]:
+                leaked.append(f"{source.names[i]} = {learnt[look]}")
         wrong += bad
+        usual = _range({dataset.stored} - {None})
+        wrong += _told(odd, f"{dataset.name}: %s of the split '{name}' are not {usual} as published")
+        wrong += _told(leaked, f"{dataset.name}: %s of the split '{name}' show what images of 'train' show")
+        learnt = seen if name == "train" else learnt
         keys = set(source.keys)
         trained = keys if name == "train" else trained
         rows.append({"dataset": dataset.name, "split": name, "images": len(source), "groups": len(keys),
                      "groups also in train": "–" if name == "train" or trained is None else
-                     len(keys & trained), "height x width": _range(sizes), "bad": len(bad)})
+                     len(keys & trained), "height x width": _range(sizes), "bad": len(bad),
+                     "duplicates": "–" if drawn else twice})
     return rows, wrong
+
+
+def _told(found, sentence):
+    """A sentence about some images with its first examples, as a list; [] where there are none."""
+    more = ", ..." if len(found) > 3 else ""
+    return [f"{sentence % f'{len(found):,} images'}: {', '.join(found[:3])}{more}"] if found else []
 
 
 def _range(sizes):
@@ -82,7 +109,7 @@ def link(dataset, path):
     dataset, path = load_dataset(dataset), Path(path).expanduser().resolve()
     if isinstance(dataset.source, RenderedSource):
         raise UserError(f"{dataset.name} is rendered; it has no images to link")
-    place = (dataset.path.parent / Path(dataset.source.path).expanduser()).absolute()
+    place = dataset.root
     discover([path])                                      # refuses what is no image, folder, zip or LMDB
     if place.exists() and not place.is_symlink():
         raise UserError(f"{place}, where {dataset.name} expects its images, is there already and is no link")

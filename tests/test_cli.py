@@ -69,7 +69,7 @@ def test_as_a_program():
         ("report nothing", "there is no run"),
         ("clean", "--older-than"),
         ("clean nothing", "there is no run"),
-        ("data export nowhere --out x", "accepted: avatars"),
+        ("data export nowhere --out x", "accepted: afhq-wild, avatars"),
         ("data lst", "did you mean 'list'"),
         ("inspect no/such/file", "no/such/file"),
         ("train encodr", "did you mean 'encoder'"),

@@ -110,7 +110,7 @@ def test_a_notebook_says_what_it_is_and_takes(books):
         ("seed", "name=value, for instance seed="),
         ("profile=quik", "did you mean 'quick'"),
         ("device=gpu", "accepted: auto"),
-        ("domain=nowhere", "accepted: avatars"),
+        ("domain=nowhere", "accepted: afhq-wild, avatars"),
         ("profile=gpu", "expects a GPU"),
         ("device=cuda", "no CUDA device"),
     ],

@@ -30,7 +30,8 @@ def _training(command):
     for option in (
             click.argument("pairs", nargs=-1, metavar=PAIRS),
             click.option("--domain", default="avatars", show_default=True, help="A name or a YAML file."),
-            click.option("--out", required=True, type=click.Path(path_type=Path), help="The run folder."),
+            click.option("--out", required=command.__name__ != "train_encoder",
+                         type=click.Path(path_type=Path), help="The run folder."),
             click.option("--count", type=click.IntRange(min=1), help="Training images (default: all)."),
             click.option("--device", default="auto", show_default=True),
             click.option("--max-seconds", default=0.0, help="Save and stop after so long."),
@@ -74,10 +75,17 @@ def train_features(force, **settings):
 @START
 @click.option("--generator", help="A name or a path (default: the domain's).")
 @click.option("--trunk", help="Network whose backbone to start from, or none.")
-def train_encoder(force, **settings):
+@click.option("--dry-run", is_flag=True, help="Print settings, length, memory and hours; train nothing.")
+def train_encoder(force, dry_run, **settings):
     """Train an encoder: restyle-psp, restyle-e4e, psp, e4e or idinvert."""
     from . import commands
 
+    if dry_run:
+        names = ("method", "domain", "pairs", "size", "device")
+        click.echo("\n".join(commands.dry_run(**{name: settings[name] for name in names})))
+        return
+    if settings["out"] is None:
+        raise click.UsageError("Missing option '--out'.")
     click.echo(commands.encoder(**settings, force=force, resume=not force))
 
 

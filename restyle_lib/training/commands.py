@@ -104,22 +104,40 @@ def encoder(method, domain, out, pairs=(), *, size="embedded", count=None, gener
             init_from=None, device="auto", **how):
     """Trains an encoder by a method of the presets -> the folder of its last state.
 
-    trunk: a network's name or path, "none", or None for the domain's identity network where it has one.
+    trunk: a network's name or path, "none", or None for the domain's trunk or identity network.
     """
-    from .encoder import EncoderTraining, train_encoder
-    config, device = presets.encoder(method, size, **_changes(EncoderTraining, pairs)), choose_device(device)
-    domain = data.load_domain(domain)
+    from .encoder import train_encoder
+    domain, device = data.load_domain(domain), choose_device(device)
+    config = encoder_settings(method, domain, pairs, size)
     dataset = data.domain_dataset(domain, "train")
     geometry = dict(size=domain.encoder_size, fit=domain.fit)
     images = data.images(dataset, "train", count=count, **geometry)
+    if set(dataset.splits) == {"train"}:                  # as FFHQ, which is tested on CelebA-HQ
+        dataset = data.domain_dataset(domain, "test")
     split = held_out_split(dataset)
     rows = dataset.split(split).spread(HELD_OUT)
     source, held_out = dataset.split(split), data.images(dataset, split, indices=rows, **geometry)
     masks = source.masks(rows, domain.encoder_size) if hasattr(source, "masks") else None
-    trunk = domain.networks.get("identity") if trunk is None and init_from is None else trunk
+    if trunk is None and init_from is None:
+        trunk = domain.networks.get("trunk", domain.networks.get("identity"))
     return train_encoder(images, out, config, domain=domain, generator=generator, init_from=init_from,
                          trunk=None if trunk == "none" else trunk, held_out=held_out[:], masks=masks,
                          device=device, facts={"method": method}, **how)
+
+
+def encoder_settings(method, domain, pairs=(), size="embedded"):
+    """EncoderTraining of a method on a Domain; `pairs` win over the domain's published length."""
+    from .encoder_settings import EncoderTraining
+    length = {"iterations": domain.iterations[method]} if method in domain.iterations else {}
+    changes = (length if size == "published" else {}) | _changes(EncoderTraining, pairs)
+    return presets.encoder(method, size, **changes)
+
+
+def dry_run(method, domain, pairs=(), *, size="embedded", device="auto"):
+    """Lines about what `encoder` would do; needs neither data nor weights."""
+    from .dryrun import report
+    domain = data.load_domain(domain)
+    return list(report(method, domain, encoder_settings(method, domain, pairs, size), choose_device(device)))
 
 
 def audit(model, domain, *, count=None, out=None, device="auto"):

@@ -7,14 +7,19 @@ from multiprocessing import get_context
 import numpy as np
 import pytest
 import tiny
+import torch
 from test_images import encoded
+from test_published import published_generator
 from test_sources import database
 
-from restyle_lib import load_domain
+from restyle_lib import load_domain, load_inverter, registry
 from restyle_lib.__main__ import main
 from restyle_lib.checkpoints.own import save_model
+from restyle_lib.checkpoints.published import published_encoder
 from restyle_lib.domains import load_dataset
 from restyle_lib.errors import UserError
+from restyle_lib.models.encoders import Encoder
+from restyle_lib.models.stylegan2 import Generator
 from restyle_lib.sources import Item, discover
 from restyle_lib.splits import trained_on
 from restyle_lib.verify import link, verify
@@ -200,3 +205,17 @@ def test_a_domain_that_tests_on_another_dataset_is_trained(tmp_path):
     words = f"train encoder restyle-psp --domain {tmp_path}/d.yaml --size published --device cpu"
     assert main([*words.split(), "--out", str(tmp_path / "run"), "batch=2", "steps=1"]) == 0
     assert (tmp_path / "run" / "last" / "config.json").exists()
+
+
+def test_a_published_file_is_loaded_by_its_name_with_its_domain(tmp_path, monkeypatch):
+    monkeypatch.setenv("RESTYLE_CACHE", str(tmp_path))
+    generator = Generator(256, z_dim=4, w_dim=4, mapping_layers=1, channels={2**n: 4 for n in range(2, 9)})
+    encoder = Encoder("resnet34", n_styles=14, w_dim=4, head_channels=3)
+    state = {f"encoder.{name}": value for name, value in published_encoder(encoder).items()}
+    state |= {f"decoder.{name}": value for name, value in published_generator(generator).items()}
+    place = registry.entry("e4e-horse").place
+    place.parent.mkdir()
+    torch.save({"state_dict": state, "latent_avg": torch.zeros(14, 4)}, place)
+    inverter = load_inverter("e4e-horse")
+    assert inverter.domain.name == "lsun-horse" and inverter.generator.resolution == 256
+    assert place.with_name(f"{place.name}.json").exists()

@@ -73,7 +73,8 @@ def test_a_dry_run_counts_what_the_networks_are(capsys, monkeypatch):
     assert "50 iterations of 2 images" in told and "8,144 images" in told
     domain = load_domain("lsun-horse")
     one, two = (dryrun.costs(domain, presets.encoder("restyle-psp", "published", batch=n)) for n in (1, 2))
-    assert 1.9 < two["flop"] / one["flop"] < 2.01 and 1.9 < two["kept"] / one["kept"] < 2.01
+    assert 1.9 < two["flop"] / one["flop"] < 2.01
+    assert 1.7 < two["kept"] / one["kept"] < 2.0                 # some of it, as scaled weights, is for all
     assert main(["train", "encoder", "psp"]) == 2 and "Missing option '--out'" in capsys.readouterr().err
 
 

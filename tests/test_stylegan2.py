@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from restyle_lib.checkpoints.generator_keys import load_rosinality, own_name, rosinality_generator
+from restyle_lib.checkpoints.generator_keys import load_rosinality, own_name
 from restyle_lib.errors import UserError
 from restyle_lib.models import fast, layers
 from restyle_lib.models.stylegan2 import Discriminator, Generator, fingerprint
@@ -43,7 +43,7 @@ def latents(network, batch=3):
 
 def test_golden_numbers_through_the_published_layout():
     want = golden.expected("stylegan2_64")
-    network = load_rosinality(golden.weights("stylegan2_64", "g64/"), want["w"].mean(0))
+    network = load_rosinality(golden.weights("stylegan2_64", "g64/"), want["w"].mean(0))[0]
     z, z2 = golden.draw("g64/z", [2, 512]), golden.draw("g64/z2", [2, 512])
     w = network.mapping(z)
     mixed = network.mix(w, network.mapping(z2), 4)
@@ -102,27 +102,28 @@ def published(network):
 @pytest.mark.parametrize("options", [{}, dict(mapping_layers=8, image_channels=1), dict(z_dim=5, w_dim=7)])
 def test_sizes_are_read_from_the_tensors(options):
     network = small_generator(**options)
-    config, own = rosinality_generator(published(network))
-    assert Generator(**config).config == network.config
-    assert all(torch.equal(network.state_dict()[name], tensor) for name, tensor in own.items())
-    assert fingerprint(load_rosinality(published(network), network.w_mean)) == fingerprint(network)
+    again, facts = load_rosinality(published(network), network.w_mean)
+    assert again.config == network.config and facts == {"w_mean": "of the file"}
+    assert fingerprint(again) == fingerprint(network)
 
 
 def test_files_without_noise_or_average_load_the_same_way_twice():
     state = {name: tensor for name, tensor in published(small_generator()).items() if "noises" not in name}
-    first, second = load_rosinality(state), load_rosinality(state)
+    (first, facts), (second, _) = load_rosinality(state), load_rosinality(state)
     assert fingerprint(first) == fingerprint(second)
-    assert first.w_mean.abs().sum() > 0
+    assert first.w_mean.abs().sum() > 0 and "seed 0" in facts["w_mean"] and "seed 0" in facts["noise"]
 
 
 def test_files_that_are_not_generators_are_refused():
     state = published(small_generator())
     with pytest.raises(UserError, match="to_images.0.bias"):
-        rosinality_generator({name: tensor for name, tensor in state.items() if name != "to_rgb1.bias"})
-    with pytest.raises(UserError, match="convs.1.bias"):
-        rosinality_generator({name: state[name] for name in state if name != "convs.0.activate.bias"})
+        load_rosinality({name: tensor for name, tensor in state.items() if name != "to_rgb1.bias"})
+    with pytest.raises(UserError, match="tensors match, 1 missing .convs.1.bias"):
+        load_rosinality({name: state[name] for name in state if name != "convs.0.activate.bias"})
     with pytest.raises(UserError, match="resampling filter"):
-        rosinality_generator(state | {"convs.0.conv.blur.kernel": torch.ones(4, 4)})
+        load_rosinality(state | {"convs.0.conv.blur.kernel": torch.ones(4, 4)})
+    with pytest.raises(UserError, match=r"its average style is \[3, 6\]"):
+        load_rosinality(state, torch.zeros(3, 6))
     with pytest.raises(UserError, match="not a tensor"):
         own_name("encoder.body.0.weight")
 

@@ -59,13 +59,15 @@ class EqualLinear(nn.Module):
 
 
 class EqualConv(nn.Module):
-    """Convolution of [B, fan_in, H, W], equalised weights; `down` blurs and halves, `active` activates."""
+    """Convolution of [B, fan_in, H, W], equalised weights; `down` blurs and halves, `active` activates.
 
-    def __init__(self, fan_in, fan_out, kernel, *, down=False, bias=True, active=True):
+    `clamp` bounds the absolute values of what it returns, before `gain`."""
+
+    def __init__(self, fan_in, fan_out, kernel, *, down=False, bias=True, active=True, clamp=None):
         super().__init__()
         self.weight = nn.Parameter(torch.randn(fan_out, fan_in, kernel, kernel))
         self.bias = nn.Parameter(torch.zeros(fan_out)) if bias else None
-        self.down, self.active, self.kernel = down, active, kernel
+        self.down, self.active, self.kernel, self.clamp = down, active, kernel, clamp
         self.gain = GAIN if active else 1.0
         self.scale = self.gain / math.sqrt(fan_in * kernel**2)
 
@@ -79,7 +81,8 @@ class EqualConv(nn.Module):
             x = F.conv2d(downsample(x), weight, bias)
         else:
             x = F.conv2d(blur(x, 2), weight, bias, stride=2)
-        return activate(x) if self.active else x
+        x = activate(x) if self.active else x
+        return x if self.clamp is None else x.clamp(-self.clamp * gain, self.clamp * gain)
 
 
 class ModulatedConv(nn.Module):

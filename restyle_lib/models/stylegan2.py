@@ -147,18 +147,20 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """D(x [B, C, R, R]) -> logits [B, 1]: residual blocks, minibatch deviation (StyleGAN2, Section 4.1)."""
+    """D(x [B, C, R, R]) -> logits [B, 1]: residual blocks, minibatch deviation (StyleGAN2, Section 4.1).
 
-    def __init__(self, resolution, *, channels=None, image_channels=3, mbstd_group=4):
+    conv_clamp bounds what its convolutions return (NVIDIA's networks of mixed precision)."""
+
+    def __init__(self, resolution, *, channels=None, image_channels=3, mbstd_group=4, conv_clamp=None):
         super().__init__()
         table = _channels(resolution, channels)
         self.config = dict(resolution=resolution, channels=table, image_channels=image_channels,
-                           mbstd_group=mbstd_group)
+                           mbstd_group=mbstd_group, conv_clamp=conv_clamp)
         self.group = mbstd_group
-        self.from_image = EqualConv(image_channels, table[resolution], 1)
+        self.from_image = EqualConv(image_channels, table[resolution], 1, clamp=conv_clamp)
         pairs = [(table[side], table[side // 2]) for side in reversed(table) if side > 4]
-        self.blocks = nn.ModuleList(ResidualBlock(a, b) for a, b in pairs)
-        self.last = EqualConv(table[4] + 1, table[4], 3)
+        self.blocks = nn.ModuleList(ResidualBlock(a, b, conv_clamp) for a, b in pairs)
+        self.last = EqualConv(table[4] + 1, table[4], 3, clamp=conv_clamp)
         self.hidden = EqualLinear(table[4] * 16, table[4], active=True)
         self.logit = EqualLinear(table[4], 1)
 
@@ -173,10 +175,10 @@ class Discriminator(nn.Module):
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions, the second halving, and a halving 1x1 skip; the sum keeps its variance."""
 
-    def __init__(self, fan_in, fan_out):
+    def __init__(self, fan_in, fan_out, clamp=None):
         super().__init__()
-        self.first = EqualConv(fan_in, fan_in, 3)
-        self.second = EqualConv(fan_in, fan_out, 3, down=True)
+        self.first = EqualConv(fan_in, fan_in, 3, clamp=clamp)
+        self.second = EqualConv(fan_in, fan_out, 3, down=True, clamp=clamp)
         self.skip = EqualConv(fan_in, fan_out, 1, down=True, bias=False, active=False)
 
     def forward(self, x):

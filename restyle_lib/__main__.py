@@ -140,19 +140,48 @@ cli.add_command(weights)
 
 
 @cli.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file")
 @click.argument("other", required=False)
 @click.option("--count", default=64, show_default=True, type=click.IntRange(min=3), help="Random w.")
-def inspect(file, other, count):
-    """Say what a checkpoint file is, or how well the latents of two generators are aligned."""
+@click.option("--check", is_flag=True, help="Try it on samples of its own generator; no data needed.")
+@click.option("--samples", default=32, show_default=True, type=click.IntRange(min=1), help="Of --check.")
+@click.option("--domain", help="Of --check: a domain's name or YAML file (default: the file's).")
+@click.option("--image", type=click.Path(path_type=Path), help="Of --check: where the average image goes.")
+@click.option("--device", default="auto", show_default=True)
+def inspect(file, other, count, check, samples, domain, image, device):
+    """Say what a file is and whether it works; or how well two generators' latents are aligned."""
     from .checkpoints import inspect
+    from .weights import find
 
-    if other is None:
-        click.echo(inspect.describe(file))
+    if other is not None:
+        from . import latent_alignment, load_generator
+
+        click.echo(latent_alignment.inspected(load_generator(file), load_generator(other), count))
         return
-    from . import latent_alignment, load_generator
+    path = find(file)
+    click.echo("\n".join(inspect.describe(path)))
+    if check:
+        from .checkpoints.check import check
 
-    click.echo(latent_alignment.inspected(load_generator(str(file)), load_generator(other), count))
+        image = image or runs.outputs_dir() / "inspect" / f"{path.stem}_average.png"
+        failed = []
+        for finding in check(file, image, domain=domain, count=samples, device=runs.choose_device(device)):
+            click.echo(str(finding))
+            failed += [] if finding.passed else [finding.name]
+        click.echo(f"  average image: {image}")
+        if failed:
+            raise UserError(f"{file} does not work as it is: {', '.join(failed)}")
+
+
+@cli.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+def convert(file, out):
+    """Write a published file in the workbook's own format."""
+    from .checkpoints.convert import convert
+
+    for kind, folder in convert(file, out):
+        click.echo(f"{kind}: {folder}")
 
 
 @cli.command()

@@ -4,7 +4,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import numpy as np
 import torch
@@ -97,36 +97,70 @@ class Direction:
 
 
 def load(path, generator=""):
-    """Directions of a file {name: Direction}: our .npz, InterFaceGAN's .pt vectors ([d], [1, d], [k, d]), or
-    GANSpace's .pt of principal components. Published files do not name their generator: say its fingerprint.
+    """Directions of a file {name: Direction}, told apart by content: our .npz, InterFaceGAN's vectors ([d],
+    [1, d], [k, d], .pt or .npy), or GANSpace's principal components (.pt, .npz). Published files do not name
+    their generator: say its fingerprint.
 
     A published vector keeps its length as the unit; a component's unit is its standard deviation."""
     path = Path(path).expanduser()
     if not path.is_file():
         raise UserError(f"{path}: there is no such file")
-    if path.suffix == ".npz":
-        one = Direction.load(path)
-        return {one.name: one}
-    try:
-        value = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:                                # unpickling raises many types
-        raise UserError(f"{path} is not a file of plain tensors ({type(error).__name__}); accepted: a tensor "
-                        "[d], [1, d] or [k, d], or a dictionary with comp and std") from None
-    if isinstance(value, dict) and {"comp", "std"} <= value.keys():
-        rows, units = torch.as_tensor(value["comp"]).float(), torch.as_tensor(value["std"]).float().flatten()
-        rows = rows.reshape(len(rows), -1)
-        if len(units) != len(rows):
-            raise UserError(f"{path} holds {len(rows)} components and {len(units)} deviations")
-        return {f"pc{i}": Direction(f"pc{i}", row, unit=float(unit), generator=generator,
-                                    found=f"GANSpace, component {i} of {path.name}")
-                for i, (row, unit) in enumerate(zip(rows, units, strict=True)) if unit > 0}
+    value = _arrays(path)
+    if isinstance(value, Direction):
+        return {value.name: value}
+    for rows, units in PCA:
+        if isinstance(value, dict) and {rows, units} <= value.keys():
+            return _components(path, value[rows], value[units], generator)
+    value = torch.as_tensor(value) if isinstance(value, np.ndarray) else value
     if not torch.is_tensor(value) or not 1 <= value.squeeze().dim() <= 2:
         shape = list(value.shape) if torch.is_tensor(value) else type(value).__name__
-        raise UserError(f"{path} holds {shape}; accepted: a tensor [d], [1, d] or [k, d], or a dictionary "
-                        "with comp and std")
+        raise UserError(f"{path} holds {shape}; accepted: an array [d], [1, d] or [k, d], or principal "
+                        f"components ({' or '.join(' and '.join(names) for names in PCA)})")
     vector = value.squeeze()
     return {path.stem: Direction(path.stem, vector, "w" if vector.dim() == 1 else "w+", generator=generator,
                                  found=f"published file {path.name}", attribute=path.stem)}
+
+
+PCA = ("comp", "std"), ("lat_comp", "lat_stdev"), ("act_comp", "act_stdev")      # e4e's, GANSpace's own
+
+
+def _arrays(path):
+    """A Direction of ours, an array, or {name: array}; nothing of the file is executed."""
+    with open(path, "rb") as stream:
+        head = stream.read(6)
+    if head == b"\x93NUMPY" or head[:2] == b"PK" and is_zipfile(path) and not _is_torch(path):
+        try:
+            arrays = np.load(path, allow_pickle=False)
+            if isinstance(arrays, np.ndarray):
+                return arrays
+            with arrays:
+                if not any(rows in arrays for rows, _ in PCA):
+                    return Direction.load(path)
+                return {name: arrays[name] for pair in PCA for name in pair if name in arrays}
+        except (ValueError, OSError, EOFError, BadZipFile) as error:
+            raise UserError(f"{path} is no file of plain arrays ({type(error).__name__})") from None
+    if path.suffix == ".npz":
+        return Direction.load(path)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:                                # unpickling raises many types
+        raise UserError(f"{path} is not a file of plain tensors ({type(error).__name__}); accepted: an array "
+                        "[d], [1, d] or [k, d], or a dictionary with comp and std") from None
+
+
+def _is_torch(path):
+    with ZipFile(path) as archive:
+        return any(name.endswith("data.pkl") for name in archive.namelist())
+
+
+def _components(path, rows, units, generator):
+    rows, units = torch.as_tensor(rows).float(), torch.as_tensor(units).float().flatten()
+    rows = rows.reshape(len(rows), -1)
+    if len(units) != len(rows):
+        raise UserError(f"{path} holds {len(rows)} components and {len(units)} deviations")
+    return {f"pc{i}": Direction(f"pc{i}", row, unit=float(unit), generator=generator,
+                                found=f"GANSpace, component {i} of {path.name}")
+            for i, (row, unit) in enumerate(zip(rows, units, strict=True)) if unit > 0}
 
 
 def number(strength):

@@ -16,7 +16,8 @@ from .domains import load_domain
 from .errors import UserError
 from .files import atomic, cache_dir
 from .metrics import identity, l2, perceptual, psnr
-from .models.features import FaceEmbedding, Lpips
+from .models.features import FaceEmbedding
+from .models.lpips import Lpips
 from .pixels import fitted, to_pixels, to_tensor
 from .provenance import hardware
 from .ssim import WINDOW, ms_ssim, scales
@@ -60,8 +61,9 @@ def _first(tried, accepted, device):
         except UserError:
             missing = missing or f"{name} is not there"
             continue
-        if accepted is None or isinstance(network, accepted):
-            return Judge(network, "lpips-alex" if isinstance(network, Lpips) else str(name))
+        variant = network.config["network"] if isinstance(network, Lpips) else ""
+        if accepted is None or isinstance(network, accepted) and variant in ("", "alex"):
+            return Judge(network, f"lpips-{variant}" if variant else str(name))
         missing = missing or f"{name} is no published network"
     return Judge(None, missing)
 

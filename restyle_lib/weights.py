@@ -22,7 +22,8 @@ def find(name, default="generator"):
     if asset in shipped():
         return ASSETS / asset
     if path.exists():
-        return path
+        inside = [path / part for part in (default, "encoder") if (path / part / "config.json").exists()]
+        return inside[0] if inside and not (path / "config.json").exists() else path
     if str(name) in registry.files():
         return registry.find(str(name))
     if len(path.parts) > 2 or path.suffix:
@@ -60,6 +61,18 @@ def load_generator(name, device="cpu"):
     return _load(find(name), "generator", device)[0]
 
 
+def load_parts(name, kinds, device="cpu"):
+    """{kind: module} of those `kinds` that a file, or what `convert` made of it, holds; the first must be."""
+    path = find(name, kinds[0])
+    module, config = _load(path, kinds[0], device)
+    parts = {**config.get("parts", {}), kinds[0]: module}
+    for kind in kinds:
+        beside = path.parent / kind
+        if kind not in parts and "layout" in config.get("facts", {}) and (beside / "config.json").exists():
+            parts[kind] = _load(beside, kind, device)[0]
+    return {kind: parts[kind] for kind in kinds if kind in parts}
+
+
 def load_inverter(name, domain=None, generator=None, device="cpu"):
     """Encoder, generator and domain together, by shipped name ("avatars/restyle-psp") or an encoder's path.
 
@@ -70,13 +83,16 @@ def load_inverter(name, domain=None, generator=None, device="cpu"):
     from .inverter import Inverter
     path = find(name, "restyle-psp")
     encoder, config = _load(path, "encoder", device)
+    published = "layout" in config.get("facts", {})
     domain = domain or config.get("facts", {}).get("domain") or _domain_of(name, path)
     if domain is None:
         raise UserError(f"{name} does not say which domain it inverts; name one: domain=...")
     domain = load_domain(domain)
-    if "parts" in config:                    # a published file, which does not tell its images' shape
+    if published:                            # such a file does not tell its images' shape
         encoder.resize(domain.encoder_size)
-    generator = generator or config.get("parts", {}).get("generator") or domain.generator
+    beside = path.parent / "generator"       # of a converted file
+    beside = beside if published and (beside / "config.json").exists() else None
+    generator = generator or config.get("parts", {}).get("generator") or beside or domain.generator
     if generator is None:
         raise UserError(f"the domain {domain.name} names no generator; name one: generator=...")
     if isinstance(generator, (str, Path)):
@@ -101,7 +117,7 @@ def _load(path, kind, device):
     found, kind = inspect.kind_of(path), kind and kind.removeprefix("judge_")
     if found == "own":
         return own.load_model(path, kind, device)
-    if found == "torch":
+    if found in ("torch", "pickle"):
         from .checkpoints import published
         return published.load(path, kind, device)
     raise UserError(f"{path} is {inspect.NAMES[found]}; expected a network of kind '{kind}'")

@@ -5,8 +5,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from restyle_lib.checkpoints.published import read_published
 from restyle_lib.errors import UserError
-from restyle_lib.models.features import AttributeReader, FaceEmbedding, IdentityNet, Lpips, PerceptualNet
+from restyle_lib.models.features import AttributeReader, FaceEmbedding, IdentityNet, PerceptualNet
+from restyle_lib.models.lpips import Lpips
 
 ATTRIBUTES = [{"name": "yaw", "kind": "real", "low": -45.0, "high": 45.0},
               {"name": "glasses", "kind": "binary"},
@@ -100,16 +102,18 @@ def test_published_faces_are_cropped_as_their_loss_crops_them():
         assert torch.allclose(network(larger), network(x), atol=1e-4)
 
 
-def test_lpips_equals_the_package():
-    """Our formula against the `lpips` package on the same random AlexNet."""
+@pytest.mark.parametrize("name", ["alex", "vgg", "squeeze"])
+def test_lpips_equals_the_package(name):
+    """Our formula against the `lpips` package on the same random network."""
     import lpips
 
     torch.manual_seed(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it calls torchvision by arguments of old
-        theirs = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False).eval()
-    slices = [theirs.net.slice1, theirs.net.slice2, theirs.net.slice3, theirs.net.slice4, theirs.net.slice5]
+        theirs = lpips.LPIPS(net=name, pnet_rand=True, verbose=False).eval()
+    slices = [part for key, part in theirs.net.named_children() if key.startswith("slice")]
     state = {f"features.{key}": value for part in slices for key, value in part.state_dict().items()}
-    ours, (a, b) = Lpips.from_alexnet(state), torch.rand(2, 2, 3, 64, 96) * 2 - 1
+    ours, (a, b) = read_published(state)["lpips"], torch.rand(2, 2, 3, 64, 96) * 2 - 1
+    assert ours.config == {"network": name}
     with torch.no_grad():
         assert torch.allclose(ours.distance(a, b), theirs(a, b).flatten(), rtol=1e-4)

@@ -11,7 +11,7 @@ from restyle_lib import losses
 from restyle_lib.checkpoints.published import read_published
 from restyle_lib.domains import Domain
 from restyle_lib.inverter import Inverter
-from restyle_lib.models.features import lpips_weights
+from restyle_lib.models.lpips import lpips_weights
 from restyle_lib.optimizers import Ranger
 
 TOLERANCE = 1e-4

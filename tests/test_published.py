@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from restyle_lib.checkpoints import published
-from restyle_lib.checkpoints.published import load, published_encoder, read_published
+from restyle_lib.checkpoints.encoder_keys import published_encoder
+from restyle_lib.checkpoints.published import load, read_published
 from restyle_lib.domains import Domain
 from restyle_lib.errors import UserError
 from restyle_lib.losses import LatentDiscriminator

@@ -1,4 +1,4 @@
-"""Holding a file's tensors against a network's: what matched, what is missing, left over or of another size."""
+"""Holding a file's tensors against a network's: what matched, is missing, left over or of another size."""
 from dataclasses import dataclass
 
 import torch
@@ -33,16 +33,19 @@ def compare(shapes, tensors):
                  [(name, shapes[name], tensors[name].shape) for name in there if not fits[name]])
 
 
-def fit(what, network, tensors, optional=()):
-    """`network` (may be on the meta device) with copies of `tensors`, in eval mode, without gradients.
+def fit(what, network, tensors, optional=(), copy=True):
+    """`network` (may be on the meta device) with the file's `tensors`, in eval mode, without gradients.
 
-    UserError unless all names and sizes match; those in `optional` may be missing and stay as they are."""
+    UserError unless all names and sizes match; those in `optional` may be missing and stay as they are, and
+    batch norm's counters, which old files lack. copy: not needed for tensors that nothing else holds."""
     own = network.state_dict()
+    counters = [name for name in own if name.endswith("num_batches_tracked") and name not in tensors]
+    tensors = tensors | {name: torch.zeros(own[name].shape, dtype=own[name].dtype) for name in counters}
     match = compare({name: value.shape for name, value in own.items()}, tensors)
     missing = [name for name in match.missing if name not in optional]
     if missing or match.unexpected or match.sizes:
         raise UserError(f"no complete {what}: {match}")
-    state = {name: tensors[name].to(own[name].dtype).reshape(own[name].shape).to("cpu", copy=True)
+    state = {name: tensors[name].to("cpu", own[name].dtype, copy=copy).reshape(own[name].shape)
              for name in match.matched}
     network.load_state_dict(state, strict=False, assign=True)
     return network.eval().requires_grad_(False)

@@ -1,4 +1,4 @@
-"""Names of StyleGAN2's tensors: rosinality's (`g_ema`, `d`, `decoder.` of pSp, e4e, ReStyle), NVIDIA's, ours."""
+"""Names of StyleGAN2's tensors: rosinality's (`g_ema`, `d`; `decoder.` of pSp and others), NVIDIA's, ours."""
 import re
 
 import torch
@@ -82,8 +82,8 @@ def renamed(state, rules):
             own[target] = tensor
         else:
             kernel = tensor.float().cpu()
-            gain = 4 if kernel.sum() > 2 else 1                # upsampling layers store it with their gain
-            if kernel.shape != (4, 4) or not torch.allclose(kernel / gain, torch.outer(taps, taps), atol=1e-5):
+            kernel = kernel / (4 if kernel.sum() > 2 else 1)   # upsampling layers store it with their gain
+            if kernel.shape != (4, 4) or not torch.allclose(kernel, torch.outer(taps, taps), atol=1e-5):
                 raise UserError(f"'{name}' holds another resampling filter than [1, 3, 3, 1]")
     return own
 

@@ -1,8 +1,8 @@
 """StyleGAN2-ADA's .pkl files (NVIDIA, PyTorch), read without running anything that is in them.
 
-Such a file holds its networks as source text to execute. Here that text is never looked at: an unpickler that
-knows a handful of names rebuilds tensors and plain values, and leaves every network an inert Record. Any other
-name refuses the file. The networks' own sizes then come from the tensors.
+Such a file holds its networks as source text to execute. Here that text is never looked at: an unpickler
+that knows a handful of names rebuilds tensors and plain values, and leaves every network an inert Record. Any
+other name refuses the file. The networks' own sizes then come from the tensors.
 """
 import io
 import math
@@ -16,6 +16,8 @@ import torch
 from ..errors import UserError
 
 NUMBERS = {f"{kind}{size}" for kind in "iuf" for size in (1, 2, 4, 8)} | {"b1"}
+SETTINGS = {"conv_clamp", "architecture", "activation", "group_size", "num_channels", "use_noise",
+            "bias_gain", "c_dim"}
 TENSORFLOW = ("dnnlib.tflib", "tflib", "tensorflow")
 
 
@@ -105,9 +107,9 @@ class _Unpickler(pickle.Unpickler):
             return _Named(KNOWN[f"{module}.{name}"])
         if module.startswith(TENSORFLOW):
             raise UserError("a TensorFlow pickle of StyleGAN or StyleGAN2, which holds code; take the same "
-                            "network as a .pkl of stylegan2-ada-pytorch, or as a .pt in rosinality's layout")
-        raise UserError(f"a pickle that calls {module}.{name}; opening it could run code, so it stays closed; "
-                        "accepted: networks saved by stylegan2-ada-pytorch, files of plain tensors")
+                            "network as a .pkl of stylegan2-ada-pytorch, or a .pt in rosinality's layout")
+        raise UserError(f"a pickle that calls {module}.{name}; opening it could run code, so it stays "
+                        "closed; accepted: networks of stylegan2-ada-pytorch, files of plain tensors")
 
 
 def read_pickle(path):
@@ -151,11 +153,10 @@ def tensors_of(record):
 
 
 def settings_of(record):
-    """{attribute: the values that it has, over all parts} of plain attributes that change what is computed."""
+    """{attribute: its values over all parts} of plain attributes that change what is computed."""
     found = {"class": {record.name}}
     for _, part in _walk(record):
-        for name in ("conv_clamp", "architecture", "activation", "group_size", "num_channels", "use_noise",
-                     "bias_gain", "c_dim"):
-            if isinstance(value := part.state.get(name), (str, int, float, type(None))) and name in part.state:
+        for name in SETTINGS & part.state.keys():
+            if isinstance(value := part.state[name], (str, int, float, type(None))):
                 found.setdefault(name, set()).add(value)
     return found

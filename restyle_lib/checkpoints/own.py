@@ -21,16 +21,22 @@ KINDS = {
     "perceptual":    "restyle_lib.models.features:PerceptualNet",
     "attributes":    "restyle_lib.models.features:AttributeReader",
     "moco":          "restyle_lib.models.features:ContrastNet",
+    "lpips":         "restyle_lib.models.lpips:Lpips",
+    "trunk":         "restyle_lib.models.backbones:Trunk",
+    "latent_discriminator": "restyle_lib.losses:LatentDiscriminator",
 }
+PUBLISHED = {"FaceEmbedding": "identity", "MoCo": "moco"}          # classes beside a kind's own one
 EXACT = ("running_mean", "running_var", "num_batches_tracked", "w_mean")     # kept in float32
 
 
-def model_class(kind):
-    """The class that a kind of network is built with."""
+def model_class(kind, name=None):
+    """The class that a kind of network is built with, or the published one of that name."""
     if kind not in KINDS:
         raise suggest(kind, KINDS, "kind of network")
-    module, name = KINDS[kind].split(":")
-    return getattr(importlib.import_module(module), name)
+    module, default = KINDS[kind].split(":")
+    if name is not None and PUBLISHED.get(name) != kind:
+        raise suggest(name, [n for n, of in PUBLISHED.items() if of == kind], f"network of kind '{kind}'")
+    return getattr(importlib.import_module(module), name or default)
 
 
 def halved(model):
@@ -69,6 +75,8 @@ def save_model(folder, model, kind, *, generator=None, half=True, **facts):
         generator = fingerprint(halved(model) if half else model)
     config = {"kind": kind, "architecture": model.config, "generator": generator, "facts": facts,
               "file": {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}}
+    if type(model).__name__ in PUBLISHED:
+        config["network"] = type(model).__name__
     folder = Path(folder)
     with atomic(folder / "model.safetensors") as stream:
         stream.write(data)
@@ -109,7 +117,7 @@ def load_model(folder, kind=None, device="cpu"):
                         f"describes ({config['file'].get('bytes')} bytes); the folder is damaged, copy it "
                         "again")
     try:
-        model = model_class(config["kind"])(**config["architecture"])
+        model = model_class(config["kind"], config.get("network"))(**config["architecture"])
         model.load_state_dict(read_tensors(data))
     except (TypeError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
         reason = str(error).strip().splitlines()[-1].strip()

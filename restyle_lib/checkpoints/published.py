@@ -1,9 +1,11 @@
-"""Published PyTorch files, told apart by the names of their tensors and read into our modules.
+"""Published files, told apart by the names of their tensors and read into our modules.
 
 Sizes, widths and counts come from the tensors. What tensors cannot say (whether a head is progressive) comes
 from the options stored beside them, or from the caller.
 """
+import argparse
 import pickle
+import re
 import zipfile
 from pathlib import Path
 
@@ -12,205 +14,214 @@ from torch import nn
 
 from ..errors import UserError
 from ..losses import LatentDiscriminator
-from ..models.backbones import build_backbone
-from ..models.encoders import Encoder
-from ..models.features import FaceEmbedding, Lpips, MoCo
-from .generator_keys import load_rosinality
+from ..models.backbones import Trunk
+from ..models.features import FaceEmbedding, MoCo
+from ..models.lpips import Lpips, lpips_weights
+from .encoder_keys import read_encoder
+from .fit import fit
+from .generator_keys import load_discriminator, load_nvidia, load_rosinality
+from .nvidia import read_pickle
 
 RESNET34_STAGES = (0, 3, 7, 13)     # first block of torchvision's layer1...layer4 in the encoders' `body`
 WRAPPERS = ("module.encoder_q.", "module.")
+MAIN = ("state_dict", "g_ema", "G_ema", "g", "G")             # where a file keeps its network, the best first
+BESIDE = ("d", "D", "discriminator_state_dict")               # and a second one
 
 
-class Trunk(nn.Module):
-    """A pretrained backbone alone, to start an encoder from."""
+# ---- readers: (state dict, what else the file says) -> {part: module}; facts go into given["facts"]
 
-    def __init__(self, name):
-        super().__init__()
-        self.backbone = build_backbone(name, 3)
+def _inverter(state, given):
+    return _encoder(_below(state, "encoder."), given) | _rosinality(_below(state, "decoder."), given)
 
 
-# ---- encoders: `styles.K.convs.J`, one head after another, and ours, stacked
-
-def _head_names(encoder):
-    """(published name, own name, slice of its rows) of every tensor of the heads."""
-    for group, (start, heads) in enumerate(zip(encoder.starts, encoder.heads, strict=False)):
-        for index in range(heads.count):
-            wide = slice(index * heads.width, (index + 1) * heads.width)
-            last = slice(index * heads.w_dim, (index + 1) * heads.w_dim)
-            published, own = f"styles.{start + index}", f"heads.{group}"
-            for layer in range(len(heads.weights)):
-                yield f"{published}.convs.{2 * layer}.weight", f"{own}.weights.{layer}", wide
-                yield f"{published}.convs.{2 * layer}.bias", f"{own}.biases.{layer}", wide
-            yield f"{published}.linear.weight", f"{own}.linear_weight", last
-            yield f"{published}.linear.bias", f"{own}.linear_bias", last
+def _encoder(state, given):
+    return {"encoder": read_encoder(state, given["progressive"])}
 
 
-def _body_name(own):
-    """The published name of a tensor outside the heads."""
-    if own.startswith("lateral."):
-        _, index, kind = own.split(".")
-        return f"latlayer{int(index) + 1}.{kind}"
-    return own.removeprefix("backbone.")
+def _rosinality(state, given):
+    network, facts = load_rosinality(state, given["latent_avg"])
+    given["facts"] |= facts
+    return {"generator": network}
 
 
-def encoder_architecture(state, progressive=False):
-    """Encoder's arguments, read from a published encoder's tensors."""
-    face = "input_layer.0.weight" in state
-    first = state["input_layer.0.weight" if face else "conv1.weight"]
-    depth = sum(name.startswith("styles.0.convs.") and name.endswith("weight") for name in state)
-    w_dim, width = state["styles.0.linear.weight"].shape
-    return dict(backbone="irse50" if face else "resnet34",
-                head="pyramid" if "latlayer1.weight" in state else "single", progressive=progressive,
-                n_styles=1 + max(int(name.split(".")[1]) for name in state if name.startswith("styles.")),
-                w_dim=w_dim, in_channels=first.shape[1], input_size=[16 * 2**depth] * 2,
-                head_channels=None if width == w_dim else width)
+def _nvidia(state, given):
+    network, facts = load_nvidia(state, given["settings"].get("G_ema") or given["settings"].get("G"))
+    given["facts"] |= facts
+    return {"generator": network}
 
 
-def read_encoder(state, progressive=False):
-    """A published encoder's state dict -> Encoder in eval mode; UserError for a tensor missing or left over.
-
-    Its input is taken as square, which no tensor tells; Encoder.resize changes that."""
-    left, rows = dict(state), {}
-    try:
-        with torch.device("meta"):
-            encoder = Encoder(**encoder_architecture(state, progressive))
-        for published, name, _ in _head_names(encoder):
-            rows.setdefault(name, []).append(left.pop(published))
-        own = {}
-        for name in encoder.state_dict():
-            own[name] = torch.cat(rows.pop(name)) if name in rows else left.pop(_body_name(name)).clone()
-        encoder.load_state_dict(own, assign=True)
-    except (KeyError, RuntimeError) as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise UserError(f"it holds no complete encoder of a known shape: {reason}") from None
-    if left:
-        raise UserError(f"the encoder holds a tensor that is none of its own: {next(iter(left))}")
-    return encoder.eval().requires_grad_(False)
+def _discriminator(state, given):
+    return {"discriminator": load_discriminator(state, given["settings"].get("D"))}
 
 
-def published_encoder(encoder):
-    """The state dict of an Encoder in the published layout (the inverse of `read_encoder`)."""
-    own = encoder.state_dict()
-    state = {_body_name(name): value for name, value in own.items() if not name.startswith("heads.")}
-    return state | {published: own[name][rows] for published, name, rows in _head_names(encoder)}
-
-
-# ---- the other networks
-
-def _fill(module, state, optional=()):
-    """`module` with a state dict of its own names; UserError for others, and for missing ones."""
-    try:
-        report = module.load_state_dict(state, strict=False)
-    except RuntimeError as error:
-        raise UserError(f"a tensor has an unknown size: {str(error).splitlines()[-1].strip()}") from None
-    wrong = [name for name in report.missing_keys if name not in optional] + report.unexpected_keys
-    if wrong:
-        raise UserError(f"no complete network of this layout: {wrong[0]} is missing, or one too many")
-    return module.eval().requires_grad_(False)
-
-
-def _face(state):
+def _face(state, given):
     """ArcFace's IR-SE50 or CurricularFace's IR-101; without its output layer, a trunk."""
     backbone = "irse50" if "body.0.res_layer.5.fc1.weight" in state else "ir101"
     own = {name if name.startswith("output_layer.") else f"backbone.{name}": v for name, v in state.items()}
     if "output_layer.3.weight" not in state:
-        return {"trunk": _fill(Trunk(backbone), own)}
-    module = _fill(FaceEmbedding(backbone, affine="output_layer.4.weight" in state), own)
-    return {"identity": module, "trunk": module}
+        return {"trunk": fit("trunk", Trunk(backbone), own)}
+    network = FaceEmbedding(backbone, affine="output_layer.4.weight" in state)
+    network = fit(f"face network ({backbone})", network, own)
+    return {"identity": network, "trunk": network}
 
 
-def _resnet34(state):
+def _resnet34(state, given):
     """torchvision's ResNet34 as the trunk of an encoder, whose PReLU after the stem starts afresh."""
     own = {}
-    for name, value in state.items():
-        if name.startswith("layer"):
-            layer, block, rest = name.split(".", 2)
-            name = f"body.{RESNET34_STAGES[int(layer[5:]) - 1] + int(block)}.{rest}"
-        if not name.startswith("fc."):
-            own[f"backbone.{name}"] = value
-    return {"trunk": _fill(Trunk("resnet34"), own, optional=("backbone.relu.weight",))}
+    for name, value in _without(state, "fc.").items():
+        if match := re.fullmatch(r"layer([1-4])\.(\d+)\.(.+)", name):
+            name = f"body.{RESNET34_STAGES[int(match[1]) - 1] + int(match[2])}.{match[3]}"
+        own[f"backbone.{name}"] = value
+    return {"trunk": fit("ResNet34", Trunk("resnet34"), own, optional=("backbone.relu.weight",))}
 
 
-def _moco(state):
-    return {"moco": _fill(MoCo(), {name: v for name, v in state.items() if not name.startswith("fc.")})}
+def _moco(state, given):
+    return {"moco": fit("ResNet50", MoCo(), _without(state, "fc."))}
 
 
-def _alexnet(state):
-    lpips = Lpips.from_alexnet(state).requires_grad_(False)
-    return {"lpips": lpips, "perceptual": lpips}
+def _lpips(network):
+    def read(state, given):
+        own = {name: value for name, value in state.items() if name.startswith("features.")}
+        own |= {f"weights.{i}": weight for i, weight in enumerate(lpips_weights(network))}
+        module = fit(f"LPIPS backbone ({network})", Lpips(network), own)
+        return {"lpips": module, "perceptual": module}
+    return read
 
 
-def _latent_discriminator(state):
+def _latent_discriminator(state, given):
     width, w_dim = state["mlp.0.weight"].shape
-    return {"latent_discriminator": _fill(LatentDiscriminator(w_dim, width), state)}
+    return {"latent_discriminator": fit("latent discriminator", LatentDiscriminator(w_dim, width), state)}
 
 
 def _below(state, prefix):
     return {name[len(prefix):]: value for name, value in state.items() if name.startswith(prefix)}
 
 
+def _without(state, prefix):
+    return {name: value for name, value in state.items() if not name.startswith(prefix)}
+
+
 LAYOUTS = (
-    # what it is called                      a tensor that tells it            its reader -> {part: module}
-    ("pSp, e4e or ReStyle inverter",         "encoder.styles.0.linear.weight", None),
-    ("pSp, e4e or ReStyle encoder",          "styles.0.linear.weight",         None),
-    ("StyleGAN2 generator (rosinality)",     "convs.0.conv.weight",            None),
+    # what it is called                      a tensor that tells it            its reader
+    ("pSp, e4e or ReStyle inverter",         "encoder.styles.0.linear.weight", _inverter),
+    ("pSp, e4e or ReStyle encoder",          "styles.0.linear.weight",         _encoder),
+    ("StyleGAN2 generator (rosinality)",     "convs.0.conv.weight",            _rosinality),
+    ("StyleGAN2-ADA generator (NVIDIA)",     "synthesis.b4.const",             _nvidia),
+    ("StyleGAN2 discriminator (rosinality)", "final_linear.1.weight",          _discriminator),
+    ("StyleGAN2-ADA discriminator (NVIDIA)", "b4.out.weight",                  _discriminator),
     ("face network (ArcFace or similar)",    "body.0.res_layer.0.weight",      _face),
     ("ResNet50 (MoCo)",                      "layer1.0.conv3.weight",          _moco),
     ("ResNet34 (torchvision)",               "layer1.0.conv1.weight",          _resnet34),
-    ("AlexNet (torchvision)",                "features.10.weight",             _alexnet),
+    ("VGG16 (torchvision)",                  "features.28.weight",             _lpips("vgg")),
+    ("AlexNet (torchvision)",                "features.10.weight",             _lpips("alex")),
+    ("SqueezeNet (torchvision)",             "features.12.squeeze.weight",     _lpips("squeeze")),
     ("latent discriminator (e4e)",           "mlp.6.weight",                   _latent_discriminator),
 )
+FOREIGN = (
+    # names of its tensors, and what it is, with what to do instead
+    (r"(decoder\.)?synthesis\.(input\.(freqs|weight)|L\d+_).*",
+     "a StyleGAN3 network, whose latents and layers are of another kind; its encoders and edits are in "
+     "yuval-alaluf/stylegan3-editing, here take a StyleGAN2"),
+    (r"synthesis\.layer\d+\.epilogue\..*",
+     "a StyleGAN1 generator (IDInvert, genforce); take the domain's StyleGAN2, and train a domain-guided "
+     "encoder on it (notebook 12)"),
+    (r"block\d+\.(conv\d?|fc|wscale\d)\.(weight|bias)",
+     "IDInvert's encoder, for a StyleGAN1; train a domain-guided encoder on a StyleGAN2 (notebook 12)"),
+    (r"(hypernet|residue|grid_align)\..*",
+     "a HyperStyle or HFGI file, which changes the generator's weights or maps as well; take a ReStyle, pSp "
+     "or e4e file"),
+    (r"(encoder\.)?(linear|output_layer_2\.\d)\.weight",
+     "an encoder into W, with one style for all layers; take the W+ encoder of the same project"),
+    (r"lin\d\.model\.1\.weight",
+     "the linear layers of LPIPS, which are in the package lpips already; give the file of its backbone "
+     "(AlexNet, VGG16 or SqueezeNet)"),
+)
+STRANGE = (                         # bytes inside a closed PyTorch file, and what it is
+    (b"synthesis.input.freqs", FOREIGN[0][1]),
+    (b"synthesis.L0_", FOREIGN[0][1]),
+    (b"hypernet.", FOREIGN[3][1]),
+)
+
+
+def _tensors(content, prefix=""):
+    found = {k: value for k, value in content.items() if isinstance(k, str) and torch.is_tensor(value)}
+    for wrapper in WRAPPERS:
+        found = _below(found, wrapper) or found
+    return {f"{prefix}{name.removeprefix(prefix)}": value for name, value in found.items()}
+
+
+def _recognise(state):
+    return next((row for row in LAYOUTS if row[1] in state), None)
 
 
 def layout_of(content):
     """(its row in LAYOUTS, state dict) of a file's content; UserError, with some names, if none fits."""
     content = content if isinstance(content, dict) else {}
-    nested = [content[key] for key in ("state_dict", "g_ema") if isinstance(content.get(key), dict)]
-    state = nested[0] if nested else content
-    state = {name: value for name, value in state.items() if isinstance(name, str) and torch.is_tensor(value)}
-    for prefix in WRAPPERS:
-        state = _below(state, prefix) or state
-    for row in LAYOUTS:
-        if row[1] in state:
-            return row, state
+    nested = [content[key] for key in (*MAIN, *BESIDE) if isinstance(content.get(key), dict) and content[key]]
+    if all(isinstance(content.get(key), dict) for key in ("encoder", "decoder")):     # GANInverter's way
+        state = _tensors(content["encoder"], "encoder.") | _tensors(content["decoder"], "decoder.")
+    else:
+        state = _tensors(nested[0] if nested else content)
+    if row := _recognise(state):
+        return row, state
+    for pattern, words in FOREIGN:
+        if any(re.fullmatch(pattern, name) for name in state):
+            raise UserError(words)
     raise UserError(f"no known layout; known: {', '.join(row[0] for row in LAYOUTS)}; this one holds "
                     f"{', '.join(map(str, list(state or content)[:3])) or 'nothing'}, ...")
-
-
-def _modules(content, row, state, progressive):
-    """{part: module} of a file's content."""
-    name, key, read = row
-    if read is not None:
-        return read(state)
-    whole, parts = key.startswith("encoder."), {}
-    if "styles" in key:
-        parts["encoder"] = read_encoder(_below(state, "encoder.") if whole else state, progressive)
-    if whole or "styles" not in key:
-        decoder = _below(state, "decoder.") if whole else state
-        parts["generator"] = load_rosinality(decoder, content.get("latent_avg"))
-    return parts
 
 
 # ---- files
 
 def read_file(path):
-    """What torch.save wrote to `path`, tensors and plain values only; UserError for anything else."""
+    """A file's content, tensors and plain values only; UserError for anything else. Nothing of it runs."""
+    head = _head(path)
+    if head[:1] == b"\x80" and not is_torch(head):
+        return read_pickle(path)
+    torch.serialization.add_safe_globals([argparse.Namespace])       # rosinality's options: names and values
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from None
-    except pickle.UnpicklingError:
-        raise UserError(f"{path} holds more than tensors and plain values; opening such a file can run code, "
-                        "so it stays closed") from None
-    except (RuntimeError, EOFError, ValueError) as error:
-        raise UserError(f"{path} is damaged, or no PyTorch file: {str(error).splitlines()[0]:.100}") from None
+    except pickle.UnpicklingError as error:
+        known = next((words for mark, words in STRANGE if mark in _names(path)), None)
+        name = re.search(r"GLOBAL (\S+)", str(error))
+        raise UserError(f"{path} holds {known}" if known else
+                        f"{path} holds more than tensors and plain values"
+                        f"{f' ({name[1]})' if name else ''}; opening such a file can run code, so it stays "
+                        "closed; ask for its state_dict alone") from None
+    except Exception as error:                                       # damaged bytes raise many types
+        words = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"{path} is damaged, or no PyTorch file: {words:.100}; fetch it again") from None
+
+
+def _head(path):
+    try:
+        with open(path, "rb") as stream:
+            return stream.read(64)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
+
+
+def is_torch(head):
+    """Whether a pickle begins with the magic number of torch.save's old format."""
+    return b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19" in head[:32]
+
+
+def _names(path):
+    """The bytes of a PyTorch archive's pickle, in which the names of its tensors stand."""
+    if not zipfile.is_zipfile(path):
+        return b""
+    with zipfile.ZipFile(path) as archive:
+        return b"".join(archive.read(name) for name in archive.namelist() if name.endswith("/data.pkl"))
 
 
 def read_published(source, progressive=None):
-    """A file's path or content -> {"layout", its parts, "latent_avg", "options"}; modules in eval mode.
+    """A file's path or content -> {"layout", its parts, "options", "facts"}; modules in eval mode.
 
-    Parts: encoder, generator, identity, moco, lpips (also perceptual), trunk (has a `backbone`),
-    latent_discriminator. progressive: whether heads predict offsets (None: as the options say, else no)."""
+    Parts: encoder, generator, discriminator, identity, moco, lpips (also perceptual), trunk (has a
+    `backbone`), latent_discriminator. progressive: whether heads predict offsets (None: as the options say,
+    else no). facts: what the file lacked and how it was drawn; `unread`: what else it holds."""
     named = isinstance(source, (str, Path))
     content = read_file(source) if named else source
     try:
@@ -219,10 +230,21 @@ def read_published(source, progressive=None):
         if progressive is None:
             kind = str(options.get("encoder_type", ""))
             progressive = "Progressive" in kind or kind == "Encoder4Editing"
-        parts = _modules(content, row, state, progressive)
+        inside = content["encoder"] if isinstance(content.get("encoder"), dict) else {}
+        given = {"progressive": progressive, "settings": content.get("settings", {}), "facts": {},
+                 "latent_avg": content.get("latent_avg", inside.get("latent_avg"))}
+        parts = row[2](state, given)
+        for key in BESIDE:
+            beside = _tensors(content[key]) if isinstance(content.get(key), dict) else {}
+            if (second := _recognise(beside)) and second != row:
+                parts |= second[2](beside, given)
     except UserError as error:
         raise UserError(f"{source}: {error}" if named else str(error)) from None
-    return {"layout": row[0], **parts, "latent_avg": content.get("latent_avg"), "options": options}
+    read = (*MAIN, *BESIDE, "latent_avg", "opts", "settings", "encoder", "decoder")
+    unread = [] if row[1] in content else [str(key) for key in content if key not in read]
+    if row[2] is _inverter:
+        unread += sorted({name.split(".")[0] for name in state} - {"encoder", "decoder"})
+    return {"layout": row[0], **parts, "options": options, "facts": given["facts"], "unread": unread}
 
 
 def load(path, kind=None, device="cpu", progressive=None):
@@ -236,5 +258,6 @@ def load(path, kind=None, device="cpu", progressive=None):
         raise UserError(f"{path}: a {found['layout']}; it holds {' and '.join(parts)}, no network of kind "
                         f"'{kind}'")
     config = {"kind": kind, "architecture": getattr(parts[kind], "config", {}), "generator": None,
-              "facts": {"layout": found["layout"], "options": found["options"]}, "parts": parts}
+              "facts": {"layout": found["layout"], "options": found["options"], **found["facts"]},
+              "parts": parts}
     return parts[kind], config

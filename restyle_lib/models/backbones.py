@@ -150,3 +150,12 @@ def build_backbone(name, in_channels=3, **options):
     if name not in BACKBONES:
         raise suggest(name, BACKBONES, "backbone")
     return BACKBONES[name](in_channels, **options)
+
+
+class Trunk(nn.Module):
+    """A pretrained backbone alone, to start an encoder from."""
+
+    def __init__(self, name):
+        super().__init__()
+        self.config = {"name": name}
+        self.backbone = build_backbone(name, 3)

@@ -1,12 +1,10 @@
 """Networks that look at images: identities, perceptual distances, attributes.
 
-Small ones for the embedded worlds; published: ArcFace (IR-SE50), CurricularFace (IR-101), MoCo (ResNet50),
-LPIPS (AlexNet). All take images [B, 1 or 3, H, W] in [-1, 1]; grey ones are repeated to three channels.
+Small ones for the embedded worlds; published: ArcFace (IR-SE50), CurricularFace (IR-101), MoCo (ResNet50);
+LPIPS has its own file. All take images [B, 1 or 3, H, W] in [-1, 1]; grey ones are repeated to three.
 """
-import importlib.util
 import math
 from itertools import pairwise
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -237,53 +235,3 @@ class MoCo(nn.Module):
         x = F.max_pool2d(self.bn1(self.conv1(x)).relu(), 3, 2, 1)
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return F.normalize(x.mean((2, 3)))
-
-
-class Lpips(nn.Module):
-    """LPIPS, AlexNet, version 0.1 (Zhang et al. 2018): `distance(a, b)` -> [B].
-
-    The linear weights are those inside the installed `lpips` package; torchvision is not needed."""
-
-    def __init__(self):
-        super().__init__()
-        self.config = {}
-        self.features = nn.Sequential(
-            nn.Conv2d(3, 64, 11, 4, 2), nn.ReLU(), nn.MaxPool2d(3, 2),
-            nn.Conv2d(64, 192, 5, 1, 2), nn.ReLU(), nn.MaxPool2d(3, 2),
-            nn.Conv2d(192, 384, 3, 1, 1), nn.ReLU(),
-            nn.Conv2d(384, 256, 3, 1, 1), nn.ReLU(),
-            nn.Conv2d(256, 256, 3, 1, 1), nn.ReLU())
-        self.weights = nn.ParameterList(torch.zeros(c) for c in (64, 192, 384, 256, 256))
-        self.register_buffer("shift", torch.tensor([-0.030, -0.088, -0.188]).view(3, 1, 1), persistent=False)
-        self.register_buffer("scale", torch.tensor([0.458, 0.448, 0.450]).view(3, 1, 1), persistent=False)
-
-    @classmethod
-    def from_alexnet(cls, state):
-        """state: torchvision's AlexNet (its `features.N.weight` and `.bias`; the classifier is ignored)."""
-        net = cls()
-        own = {name: value for name, value in state.items() if name.startswith("features.")}
-        net.load_state_dict(own | {f"weights.{i}": w for i, w in enumerate(lpips_weights())})
-        return net.eval()
-
-    def forward(self, images):
-        x, maps = (rgb(images) - self.shift) / self.scale, []
-        for layer in self.features:
-            x = layer(x)
-            if isinstance(layer, nn.ReLU):
-                maps.append(x)
-        return maps
-
-    def distance(self, a, b):
-        """Images a, b -> [B]; either may be the list of maps already computed."""
-        a, b = (x if isinstance(x, list) else self(x) for x in (a, b))
-        return feature_distance(a, b, self.weights)
-
-
-def lpips_weights():
-    """The five weight vectors of LPIPS v0.1 for AlexNet, from the folder of the installed `lpips` package."""
-    spec = importlib.util.find_spec("lpips")
-    path = Path(spec.origin).parent / "weights" / "v0.1" / "alex.pth" if spec else None
-    if path is None or not path.is_file():
-        raise UserError("LPIPS needs the package lpips, which holds its linear weights: pip install lpips")
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    return [state[f"lin{i}.model.1.weight"].flatten() for i in range(5)]

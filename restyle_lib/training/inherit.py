@@ -13,14 +13,15 @@ NETWORKS = ("generator", "ema", "discriminator")
 
 def networks_of(source):
     """{"generator", "ema" and perhaps "discriminator": state dict} of a Generator, a run folder, or what
-    load_generator takes."""
+    load_generator takes (a published file's discriminator comes with it)."""
     if isinstance(source, torch.nn.Module):
         return {"generator": source.state_dict(), "ema": source.state_dict()}
     if (Path(source) / STATE).exists():
         parts = load_state(Path(source) / STATE)["parts"]
         return {name: parts[name] for name in NETWORKS}
-    from ..weights import load_generator
-    return networks_of(load_generator(str(source)))
+    from ..weights import load_parts
+    parts = load_parts(str(source), ("generator", "discriminator"))
+    return {"ema": parts["generator"].state_dict(), **{k: part.state_dict() for k, part in parts.items()}}
 
 
 def runs_before(source):

@@ -139,16 +139,22 @@ def test_files_are_told_apart_by_content(saved, tmp_path):
     assert inspect.kind_of(path) == "torch"
     torch.save({"a": torch.zeros(2)}, path, _use_new_zipfile_serialization=False)
     assert inspect.kind_of(path) == "torch"
-    for data, kind in [(b"", "empty"), (b"\n<!DOCTYPE html>", "html"), (b"\x80\x03}q\x00.", "pickle"),
-                       (b"hello", "unknown")]:
+    for data, kind in [(b"", "empty"), (b"\n<!DOCTYPE html>", "html"), (b'{"error": 403}', "json"),
+                       (b"PK\x03\x04xx", "cut"), (b"\x89HDF", "hdf5"), (b"\x93NUMPY", "numpy"),
+                       (b"\x1f\x8b\x08", "archive"), (b"hello", "unknown")]:
         path.write_bytes(data)
         assert inspect.kind_of(path) == kind
         with pytest.raises(UserError, match="expected a network of kind 'generator'"):
             weights.load_generator(path)
+        assert inspect.describe(path) == [f"{path} is {inspect.NAMES[kind]}"]
+    path.write_bytes(b"\x80\x03}q\x00.")
+    assert inspect.kind_of(path) == "pickle"
     torch.save({"encoder.styles.0.convs.0.weight": torch.zeros(2), "decoder.a": torch.zeros(2)}, path)
-    assert inspect.kind_of(path) == "torch" and "a PyTorch file" in inspect.describe(path)
+    assert inspect.kind_of(path) == "torch"
     assert inspect.kind_of(saved / "tiny/generator") == "own"
     assert inspect.kind_of(saved / "tiny/generator/model.safetensors") == "safetensors"
-    assert inspect.describe(saved / "tiny/generator").endswith("a model folder of this library: generator")
+    first, second, *_ = inspect.describe(saved / "tiny/generator")
+    assert "a model folder of this library: generator, 0.0 MB" in first
+    assert second.startswith("  generator: 16 x 16, 3 channels, 6 styles of 8, z of 8, 2 mapping layers; wid")
     with pytest.raises(UserError, match="No such file"):
         inspect.kind_of(tmp_path / "none")

@@ -80,7 +80,7 @@ def load_inverter(name, domain=None, generator=None, device="cpu"):
     domain unless given (name, path or module). UserError when the encoder was trained on another generator or
     cannot fit.
     """
-    from .inverter import Inverter
+    from .inverter import Inverter, check_generator
     path = find(name, "restyle-psp")
     encoder, config = _load(path, "encoder", device)
     published = "layout" in config.get("facts", {})
@@ -88,8 +88,6 @@ def load_inverter(name, domain=None, generator=None, device="cpu"):
     if domain is None:
         raise UserError(f"{name} does not say which domain it inverts; name one: domain=...")
     domain = load_domain(domain)
-    if published:                            # such a file does not tell its images' shape
-        encoder.resize(domain.encoder_size)
     beside = path.parent / "generator"       # of a converted file
     beside = beside if published and (beside / "config.json").exists() else None
     generator = generator or config.get("parts", {}).get("generator") or beside or domain.generator
@@ -97,6 +95,9 @@ def load_inverter(name, domain=None, generator=None, device="cpu"):
         raise UserError(f"the domain {domain.name} names no generator; name one: generator=...")
     if isinstance(generator, (str, Path)):
         generator = load_generator(generator, device)
+    if published:                            # such a file does not tell its images' shape
+        check_generator(generator, domain, str(name))
+        encoder.resize(domain.encoder_size)
     inverter = Inverter(encoder, generator, domain, name=str(name))
     trained = config.get("generator")
     if trained and trained != inverter.fingerprint:

@@ -19,6 +19,7 @@ from restyle_lib.errors import UserError
 from restyle_lib.losses import LatentDiscriminator
 from restyle_lib.models.encoders import Encoder
 from restyle_lib.models.features import FaceEmbedding
+from restyle_lib.models.lpips import Lpips
 from restyle_lib.models.stylegan2 import Discriminator, Generator, fingerprint
 from restyle_lib.training.inherit import networks_of
 
@@ -49,10 +50,10 @@ def published_discriminator(critic):
 
 @pytest.fixture(scope="module")
 def inverter(tmp_path_factory):
-    """An official inverter file of 256 pixels, with random weights: (path, encoder, generator)."""
-    network = generator(256)
+    """An official inverter file of 32 pixels, with random weights: (path, encoder, generator)."""
+    network = generator(32)
     torch.manual_seed(1)
-    encoder = Encoder("resnet34", n_styles=14, w_dim=6, head_channels=5).eval().requires_grad_(False)
+    encoder = Encoder("resnet34", n_styles=8, w_dim=6, head_channels=5, input_size=(32, 32)).eval()
     state = {f"encoder.{name}": value for name, value in published_encoder(encoder).items()}
     state |= {f"decoder.{name}": value for name, value in published_generator(network).items()}
     path = tmp_path_factory.mktemp("files") / "inverter.pt"
@@ -92,22 +93,24 @@ def test_an_inverter_survives_the_conversion(inverter, tmp_path, capsys):
     config = own.read_config(tmp_path / "out/encoder")
     assert config["generator"] == fingerprint(network) and config["facts"]["w_mean"] == "of the file"
     assert equal(weights.load_generator(tmp_path / "out"), network)
-    domain = Domain(name="wide", train="x", resolution=256, crop=(32, 224, 0, 256), encoder_size=(192, 256))
+    domain = Domain(name="wide", train="x", resolution=32, crop=(4, 28, 0, 32), encoder_size=(24, 32))
     again = weights.load_inverter(tmp_path / "out", domain)
     assert equal(again.encoder, encoder) and again.fingerprint == fingerprint(network)
-    x = torch.rand(1, 3, 192, 256) * 2 - 1
+    x = torch.rand(1, 3, 24, 32) * 2 - 1
     assert torch.equal(again(x, 1).latents, weights.load_inverter(path, domain)(x, 1).latents)
     assert main(["convert", str(path), str(tmp_path / "out")]) == 1
     assert "is there already" in capsys.readouterr().err
 
 
 def test_a_single_network_becomes_one_folder(tmp_path):
-    face = FaceEmbedding().eval()
-    state = {name.removeprefix("backbone."): value for name, value in face.state_dict().items()}
+    state = {name: v for name, v in Lpips("squeeze").state_dict().items() if name.startswith("features.")}
     torch.save(state, tmp_path / "f.pth")
-    assert main(["convert", str(tmp_path / "f.pth"), str(tmp_path / "face")]) == 0
-    again = weights.load_network(tmp_path / "face", "identity")
-    assert isinstance(again, FaceEmbedding) and equal(again, face)
+    assert main(["convert", str(tmp_path / "f.pth"), str(tmp_path / "squeeze")]) == 0
+    again = weights.load_network(tmp_path / "squeeze", "lpips")
+    assert equal(again, read_published(state)["lpips"]) and again.config == {"network": "squeeze"}
+    assert own.model_class("identity", "FaceEmbedding") is FaceEmbedding
+    with pytest.raises(UserError, match="did you mean 'FaceEmbedding'"):
+        own.model_class("identity", "FaceEmbeding")
 
 
 def test_ganinverters_arrangement_is_read(inverter):
@@ -133,7 +136,7 @@ def test_check_fails_what_does_not(inverter, tmp_path, capsys):
     assert main(words) == 1
     out, err = capsys.readouterr()
     assert "FAIL  error falls with steps" in out and "(the best tried)" in out
-    assert "14 styles of 6, 6 channels: sees an image and its reconstruction" in out
+    assert "8 styles of 6, 6 channels: sees an image and its reconstruction" in out
     assert "does not work as it is" in err and "Traceback" not in err
     network = generator()
     network.set_w_mean(torch.full((6,), 9.0))
@@ -143,25 +146,24 @@ def test_check_fails_what_does_not(inverter, tmp_path, capsys):
 
 
 def test_sizes_that_do_not_fit_are_both_told(inverter, tmp_path):
-    small = generator(64)
+    small = generator(16)
     state = read_file(inverter[0])["state_dict"]
     state = {k: v for k, v in state.items() if k.startswith("encoder.")}
+    torch.save({k[8:]: v for k, v in state.items()}, tmp_path / "e.pt")
     state |= {f"decoder.{name}": value for name, value in published_generator(small).items()}
     torch.save({"state_dict": state, "latent_avg": torch.zeros(6)}, tmp_path / "x.pt")
-    assert "the encoder gives 14 styles of 6, the generator takes 10 of 6" in "".join(
+    assert "the encoder gives 8 styles of 6, the generator takes 6 of 6" in "".join(
         inspect.describe(tmp_path / "x.pt"))
-    with pytest.raises(UserError, match="generator's resolution is 256, the domain avatars says 64"):
+    with pytest.raises(UserError, match="generator's resolution is 32, the domain avatars says 64"):
         weights.load_inverter(inverter[0], "avatars")
-    domain = Domain(name="d", train="x", resolution=256, encoder_size=(256, 256))
-    with pytest.raises(UserError, match="number of styles is 14.*need 10|resolution is 64"):
+    domain = Domain(name="d", train="x", resolution=32, encoder_size=(32, 32))
+    with pytest.raises(UserError, match="generator's resolution is 16, the domain d says 32"):
         weights.load_inverter(inverter[0], domain, generator=small)
     with pytest.raises(UserError, match="style width is 6, .* need 12"):
-        weights.load_inverter(inverter[0], domain, generator=generator(256, w_dim=12))
+        weights.load_inverter(inverter[0], domain, generator=generator(32, w_dim=12))
     torch.save({"g_ema": published_generator(small)}, tmp_path / "g.pt")
     with pytest.raises(UserError, match="it holds generator, no network of kind 'encoder'"):
         weights.load_inverter(tmp_path / "g.pt", domain)
-    encoder = {"state_dict": {k: v for k, v in state.items() if k.startswith("encoder.")}}
-    torch.save({k[8:]: v for k, v in encoder["state_dict"].items()}, tmp_path / "e.pt")
     with pytest.raises(UserError, match="it holds encoder, no network of kind 'generator'"):
         weights.load_generator(tmp_path / "e.pt")
 

@@ -160,6 +160,7 @@ def layout_of(content):
     nested = [content[key] for key in (*MAIN, *BESIDE) if isinstance(content.get(key), dict) and content[key]]
     if all(isinstance(content.get(key), dict) for key in ("encoder", "decoder")):     # GANInverter's way
         state = _tensors(content["encoder"], "encoder.") | _tensors(content["decoder"], "decoder.")
+        state.pop("encoder.latent_avg", None)
     else:
         state = _tensors(nested[0] if nested else content)
     if row := _recognise(state):

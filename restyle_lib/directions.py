@@ -15,6 +15,7 @@ from .models.stylegan2 import fingerprint
 from .trajectory import SPACES, Trajectory
 
 VERSION = 1
+PCA = ("comp", "std"), ("lat_comp", "lat_stdev"), ("act_comp", "act_stdev")      # e4e's, GANSpace's own
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,14 +115,11 @@ def load(path, generator=""):
     value = torch.as_tensor(value) if isinstance(value, np.ndarray) else value
     if not torch.is_tensor(value) or not 1 <= value.squeeze().dim() <= 2:
         shape = list(value.shape) if torch.is_tensor(value) else type(value).__name__
-        raise UserError(f"{path} holds {shape}; accepted: an array [d], [1, d] or [k, d], or principal "
-                        f"components ({' or '.join(' and '.join(names) for names in PCA)})")
+        raise UserError(f"{path} holds {shape}; accepted: a tensor or array [d], [1, d] or [k, d], "
+                        f"or principal components ({', or '.join(' with '.join(pair) for pair in PCA)})")
     vector = value.squeeze()
     return {path.stem: Direction(path.stem, vector, "w" if vector.dim() == 1 else "w+", generator=generator,
                                  found=f"published file {path.name}", attribute=path.stem)}
-
-
-PCA = ("comp", "std"), ("lat_comp", "lat_stdev"), ("act_comp", "act_stdev")      # e4e's, GANSpace's own
 
 
 def _arrays(path):

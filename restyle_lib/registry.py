@@ -143,7 +143,7 @@ def refuse_others(found, path):
     if size < found.least or isinstance(found.size, int) and size != found.size:
         raise UserError(f"what is there has {size:,} bytes, not {found.size_words.replace('~', 'about ')}: "
                         f"{'cut short' if size < found.least else 'another file'}")
-    if kind == "unknown" and re.search(r"\.(pt|pth|pth\.tar|pkl)$", found.file):
+    if kind not in ("torch", "pickle", "script") and re.search(r"\.(pt|pth|pth\.tar|pkl)$", found.file):
         raise UserError("what is there is no PyTorch file or pickle, or was cut short")
     digest = sha256(path)
     if found.sha256 and not digest.startswith(found.sha256):

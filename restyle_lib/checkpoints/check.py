@@ -4,6 +4,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
+from .. import registry
 from ..domains import Domain
 from ..errors import UserError
 from ..files import atomic
@@ -47,9 +48,11 @@ def check(path, image, *, domain=None, count=32, steps=5, seed=0, batch=4, devic
 
 def _parts(path, domain, device):
     """(encoder or None, generator, Domain or None where nothing says)."""
+    path = str(path)
     if _has(path, "encoder", device):
         parts = load_parts(path, ("encoder", "generator"), device)
-        if domain is None and "generator" in parts:
+        known = path in registry.files() and registry.entry(path).domain
+        if domain is None and not known and "generator" in parts:
             return parts["encoder"], parts["generator"], None
         inverter = load_inverter(path, domain, device=device)
         return inverter.encoder, inverter.generator, inverter.domain

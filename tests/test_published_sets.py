@@ -15,7 +15,7 @@ from test_sources import database
 from restyle_lib import load_domain, load_inverter, registry
 from restyle_lib.__main__ import main
 from restyle_lib.checkpoints.own import save_model
-from restyle_lib.checkpoints.published import published_encoder
+from restyle_lib.checkpoints.encoder_keys import published_encoder
 from restyle_lib.domains import load_dataset
 from restyle_lib.errors import UserError
 from restyle_lib.models.encoders import Encoder

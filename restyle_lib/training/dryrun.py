@@ -14,7 +14,8 @@ from ..errors import UserError
 from ..inverter import crop, pool
 from ..losses import LatentDiscriminator, LossSet
 from ..models.encoders import Encoder
-from ..models.features import FaceEmbedding, Lpips, MoCo
+from ..models.features import FaceEmbedding, MoCo
+from ..models.lpips import Lpips
 from ..models.stylegan2 import Generator
 from ..provenance import hardware
 

@@ -1,16 +1,14 @@
 """The command line, `python -m restyle_lib`: thin, one function per command; see `--help`."""
 import os
-import shutil
 import sys
-import time
 from pathlib import Path
 
 import click
 
-from . import profiles, runs, workbook
+from . import profiles, runs, runs_cli, workbook
 from .data_cli import data
 from .edit_cli import edit
-from .errors import UserError
+from .errors import STATUS, UserError
 from .score_cli import claims, score
 from .training.cli import PAIRS, Commands, train
 from .weights_cli import weights
@@ -76,25 +74,7 @@ def prepare(words, profile, run):
         click.echo(f"jupyter lab {workbook.prepare(name, pairs, profile, run)}")
 
 
-@cli.command()
-@click.argument("plan", type=click.Path(path_type=Path))
-@click.option("--jobs", default=1, show_default=True, type=click.IntRange(min=1), help="Notebooks at a time.")
-@click.option("--keep-going", is_flag=True, help="Go on after a failure.")
-@click.option("--dry-run", is_flag=True, help="Check the plan and show what would run.")
-def batch(plan, jobs, keep_going, dry_run):
-    """Execute a YAML plan of notebooks and parameters."""
-    from . import batch
-
-    planned = batch.read(plan)
-    if dry_run:
-        click.echo(f"{batch.expected(planned)!r}\n{len(planned)} runs; nothing was started")
-        return
-    table = batch.run(planned, plan.stem, parallel=jobs, keep_going=keep_going, say=click.echo)
-    click.echo(repr(table))
-    for folder in dict.fromkeys(job.run for job in planned):
-        click.echo(f"report: {runs.outputs_dir() / folder / 'index.html'}")
-    if left := sum(job.status != "finished" for job in planned):
-        raise UserError(f"{left} of {len(planned)} runs failed or were not begun")
+cli.add_command(runs_cli.batch)
 
 
 @cli.command()
@@ -112,28 +92,8 @@ def report(run, gallery):
         click.echo(report.write_gallery(folder))
 
 
-cli.add_command(claims)
-
-
-@cli.command()
-@click.argument("names", nargs=-1, metavar="[RUN]...")
-@click.option("--older-than", type=click.FloatRange(min=0), metavar="DAYS", help="All runs older than that.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-def clean(names, older_than, yes):
-    """Delete runs by name or age."""
-    folders = [runs.run_folder(name) for name in names]
-    if older_than is not None:
-        limit = time.time() - older_than * 86400
-        folders += [f for f in runs.list_runs() if max(p.stat().st_mtime for p in f.rglob("*")) <= limit]
-    elif not names:
-        raise UserError("clean needs the name of a run, or --older-than DAYS")
-    for folder in dict.fromkeys(folders):
-        if yes or click.confirm(f"delete {folder}?"):
-            shutil.rmtree(folder)
-            click.echo(f"deleted {folder}")
-
-
-cli.add_command(data)
+for command in (runs_cli.bless, runs_cli.compare, claims, runs_cli.clean, runs_cli.table, data):
+    cli.add_command(command)
 
 
 cli.add_command(weights)
@@ -247,22 +207,22 @@ def main(arguments=None):
         return cli(quiet, prog_name="python -m restyle_lib", standalone_mode=False) or 0
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return STATUS["failed"]
     except (click.Abort, KeyboardInterrupt):
-        return _fail("interrupted; what was finished is kept", 130)
+        return _fail("interrupted; what was finished is kept", STATUS["interrupted"])
     except click.ClickException as error:
         if isinstance(error, click.exceptions.NoArgsIsHelpError):
             click.echo(error.format_message())
-            return 2
+            return STATUS["usage"]
         hint = f" (see {error.ctx.command_path} --help)" if getattr(error, "ctx", None) else ""
-        return _fail(f"{error.format_message().rstrip('.')}{hint}", 2)
+        return _fail(f"{error.format_message().rstrip('.')}{hint}", STATUS["usage"])
     except Exception as error:
         if debug:
             raise
         if isinstance(error, UserError):
-            return _fail(str(error), 1)
+            return _fail(str(error), error.status)
         words = " ".join(str(error).split()) or "no message"
-        return _fail(f"{type(error).__name__}: {words} (--debug shows where)", 1)
+        return _fail(f"{type(error).__name__}: {words} (--debug shows where)", STATUS["failed"])
 
 
 def _fail(sentence, status):

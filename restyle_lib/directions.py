@@ -4,13 +4,13 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile, ZipFile, is_zipfile
+from zipfile import ZipFile, is_zipfile
 
 import numpy as np
 import torch
 
 from .errors import UserError
-from .files import atomic
+from .files import atomic, check_archive, read_arrays
 from .models.stylegan2 import fingerprint
 from .trajectory import SPACES, Trajectory
 
@@ -84,15 +84,17 @@ class Direction:
     def load(path):
         """Reads what `save` wrote. UserError for a missing, damaged or foreign file."""
         try:
-            with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
-                vector, facts = torch.from_numpy(file["vector"]), json.loads(file["facts"].item())
+            arrays = read_arrays(path)
+            vector, facts = torch.from_numpy(arrays["vector"]), json.loads(arrays["facts"].item())
             if facts.pop("restyle_direction") != VERSION:
                 raise UserError(f"{path} is a direction of another format; this library reads {VERSION}")
             facts["accuracy"] = math.nan if facts["accuracy"] is None else facts["accuracy"]
             return Direction(vector=vector, **facts)
         except FileNotFoundError:
             raise UserError(f"{path}: there is no such file") from None
-        except (ValueError, OSError, EOFError, LookupError, TypeError, AttributeError, BadZipFile) as error:
+        except UserError:
+            raise
+        except Exception as error:                            # zipfile, numpy and json raise many types
             raise UserError(f"{path} is no direction of this library ({type(error).__name__}); accepted: an "
                             ".npz that Direction.save wrote, or a published .pt file") from None
 
@@ -126,19 +128,19 @@ def _arrays(path):
     """A Direction of ours, an array, or {name: array}; nothing of the file is executed."""
     with open(path, "rb") as stream:
         head = stream.read(6)
-    if head == b"\x93NUMPY" or head[:2] == b"PK" and is_zipfile(path) and not _is_torch(path):
+    check_archive(path, 200)
+    zipped = head[:2] == b"PK" and is_zipfile(path) and not _is_torch(path)
+    if head == b"\x93NUMPY" or zipped:
         try:
-            arrays = np.load(path, allow_pickle=False)
-            if isinstance(arrays, np.ndarray):
-                return arrays
-            with arrays:
-                if not any(rows in arrays for rows, _ in PCA):
-                    return Direction.load(path)
-                return {name: arrays[name] for pair in PCA for name in pair if name in arrays}
-        except (ValueError, OSError, EOFError, BadZipFile) as error:
+            arrays = read_arrays(path) if zipped else np.load(path, allow_pickle=False)
+        except UserError:
+            raise
+        except Exception as error:                            # zipfile and numpy raise many types
             raise UserError(f"{path} is no file of plain arrays ({type(error).__name__})") from None
+        return arrays if not zipped or any(rows in arrays for rows, _ in PCA) else Direction.load(path)
     if path.suffix == ".npz":
         return Direction.load(path)
+    check_archive(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:                                # unpickling raises many types

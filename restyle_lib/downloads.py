@@ -7,6 +7,7 @@ import time
 
 from . import registry
 from .errors import UserError
+from .files import writing
 
 TRIES, PAUSE, TIMEOUT = 4, 2.0, (10.0, 60.0)    # of a link; seconds between; seconds to connect, of silence
 CHUNK, PAGES = 2**18, ("text/html", "application/xhtml")
@@ -24,13 +25,12 @@ def fetch(name, *, offline=False, progress=None, say=print):
     reasons = ["nothing is fetched offline" if offline else "no program can fetch it"]
     if links and not offline:
         reasons = []
-        found.place.parent.mkdir(parents=True, exist_ok=True)
     for link in links if not offline else ():
         say(f"{name}: {link.url}")
         place = hashlib.sha256(link.url.encode()).hexdigest()[:8]
         part = found.place.with_name(f".{found.place.name}.{place}.part")
         try:
-            with _alone(part):
+            with writing(part.parent, "what has come so far is kept"), _alone(part):
                 (_drive if link.host == "drive" else _http)(link, part, bar)
                 _accept(found, part)
             return registry.checked(found)
@@ -71,6 +71,7 @@ def _alone(part):
         yield
         return
     path = part.with_suffix(".lock.part")
+    path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,8 +1,10 @@
 """Writing files so that a final name never holds half a file, and the folders that the library uses."""
 import contextlib
 import json
+import math
 import os
 import tempfile
+import zipfile
 from pathlib import Path
 
 from .errors import UserError
@@ -44,9 +46,52 @@ def atomic(path, mode="wb"):
         raise
 
 
+@contextlib.contextmanager
+def writing(place, kept):
+    """A full or read-only disk, met in the block, is a UserError that says what is `kept`."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot write into {place}: {error.strerror or error}; {kept}") from None
+
+
 def _discard(path):
     with contextlib.suppress(OSError):
         os.unlink(path)
+
+
+def check_archive(path, growth=1):
+    """Refuses a zip whose members say that they unpack to more than `growth` times its size, and 64 MiB."""
+    if zipfile.is_zipfile(path):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                size = sum(member.file_size for member in archive.infolist())
+        except (zipfile.BadZipFile, OSError, ValueError) as error:
+            raise UserError(f"{path} is a damaged archive ({error})") from None
+        if size > max(growth * os.path.getsize(path), 64 * 2**20):
+            raise UserError(f"{path} would unpack to {size:,} bytes, far more than it has; such archives are "
+                            "refused")
+
+
+def read_arrays(path):
+    """{name: array} of an .npz of plain arrays, each as large as its file says. Raises what numpy raises, and
+    UserError for one that grows too much."""
+    import numpy as np
+
+    check_archive(path, 200)
+    found = {}
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            with archive.open(member) as stream:
+                version = np.lib.format.read_magic(stream)
+                head = np.lib.format.read_array_header_1_0 if version == (1, 0) else \
+                    np.lib.format.read_array_header_2_0
+                shape, _, kind = head(stream)
+                if math.prod(shape) * kind.itemsize > member.file_size:
+                    raise ValueError(f"{member.filename} is shorter than its header says")
+            with archive.open(member) as stream:
+                found[member.filename.removesuffix(".npy")] = np.lib.format.read_array(stream)
+    return found
 
 
 def write_json(path, value):

@@ -15,13 +15,13 @@ from tqdm.auto import tqdm
 
 from .data import read_item
 from .errors import UserError, suggest
-from .files import atomic, write_json
+from .files import atomic, write_json, writing
 from .models.stylegan2 import fingerprint
 from .pixels import encode_png, to_pixels, to_tensor
 from .sources import discover
 from .splits import trained_on
 from .toonify import check_pair
-from .trajectory import merge
+from .trajectory import merge, names_in
 from .weights import find, load_network
 
 SAVES = ("strip", "steps", "latents", "final")
@@ -103,26 +103,17 @@ def invert(paths, inverter, out, *, steps=5, tolerance=0.0, save=("strip", "step
                 bar.write(f"skipped: {error}", file=sys.stderr)
             if len(waiting) == batch or waiting and number == len(items):
                 names, digests, pixels = zip(*waiting, strict=True)
-                with _writing(out):
+                with writing(out, "finished images are kept"):
                     journal.add(names, digests, work(names, to_tensor(np.stack(pixels))))
                     if sharded and len(journal.loose) >= SHARD:
                         journal.shard()
                 summary.finished += len(waiting)
                 waiting = []
             bar.update(number - len(waiting) - bar.n)
-    with _writing(out):
+    with writing(out, "finished images are kept"):
         while sharded and journal.loose:
             journal.shard()
     return summary
-
-
-@contextlib.contextmanager
-def _writing(out):
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or error
-        raise UserError(f"cannot write into {out}: {reason}; finished images are kept") from None
 
 
 def _window(domain):
@@ -251,6 +242,11 @@ class Journal:
         self.tidy()
         loose = [out / name / "trajectory.npz" for name in self.done]
         self.loose = [path for path in loose if path.exists()]
+        for shard in out.glob("trajectories_*.npz") if self.loose else ():
+            for path in {out / name / "trajectory.npz" for name in names_in(shard)} & set(self.loose):
+                if path.stat().st_mtime_ns <= shard.stat().st_mtime_ns:       # joined, then killed
+                    path.unlink()
+                    self.loose.remove(path)
 
     def tidy(self):
         """Writes both files with the finished images only: an interrupted run may have left half a row."""
@@ -285,8 +281,10 @@ class Journal:
 def _read_csv(path):
     if not path.exists():
         return []
-    with open(path, encoding="utf-8", newline="") as stream:
-        return list(csv.reader(stream))
+    rows = []
+    with open(path, encoding="utf-8", errors="replace", newline="") as stream, contextlib.suppress(csv.Error):
+        rows.extend(csv.reader(stream))                   # as far as it can be read: the rest is made again
+    return rows
 
 
 def _write(path, data):

@@ -8,7 +8,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-from .files import ASSETS, ROOT
+from .files import ASSETS, PACKAGE, ROOT
 
 PACKAGES = ("torch", "torchvision", "numpy", "pillow", "kornia", "lpips", "safetensors", "matplotlib",
             "papermill", "nbconvert")
@@ -21,9 +21,26 @@ def provenance(domain):
     commit, changed = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
     return {"command": os.environ.get("RESTYLE_COMMAND", "by hand, in Jupyter or with papermill"),
             "commit": commit, "dirty": bool(changed), "python": platform.python_version(),
-            "platform": platform.platform(), "hardware": hardware(),
+            "platform": platform.platform(), "hardware": hardware(), "threads": threads(),
             "packages": {package: _version(package) for package in PACKAGES},
             "files": {shorter(p): sha256(p) for p in sorted(files) if p.is_file()}}
+
+
+def code_version(notebook):
+    """A digest of what decides a notebook's results beside its parameters: the library, the manifests, the
+    shipped weights (by their config.json, which holds their checksums), the notebook."""
+    files = [*PACKAGE.rglob("*.py"), *ASSETS.rglob("config.json"), Path(notebook),
+             *(path for path in (ROOT / "data_manifests").rglob("*") if path.is_file())]
+    total = hashlib.sha256()
+    for name, path in sorted((shorter(path), path) for path in files):
+        total.update(f"{name} {sha256(path)}\n".encode())
+    return total.hexdigest()[:16]
+
+
+def threads():
+    """How many threads torch computes with, None before it is loaded."""
+    torch = sys.modules.get("torch")
+    return torch.get_num_threads() if torch else None
 
 
 def hardware():

@@ -17,7 +17,7 @@ def number(value):
     """A record's value for reading: four significant digits, words for truth values, a dash for none."""
     if value is None or isinstance(value, bool):
         return "–" if value is None else str(value)
-    return str(value) if isinstance(value, int) else f"{value:.4g}"
+    return f"{value:.4g}" if isinstance(value, float) else html.escape(str(value))
 
 
 def records_table(records):
@@ -49,7 +49,7 @@ def write_index(folder):
     """Writes index.html of a run folder from what its notebooks left so far; images are inside the page."""
     parts = [(path.parent, runs.read_facts(path.parent)) for path in sorted(folder.glob("*/run.json"))]
     newest = max((facts for _, facts in parts), key=lambda f: f["started"], default={})
-    contents = "".join(f"<tr><td><a href='#{p.name}'>{html.escape(_title(p.name))}</a></td>"
+    contents = "".join(f"<tr><td><a href='#{html.escape(p.name)}'>{html.escape(_title(p.name))}</a></td>"
                        f"<td>{_status(f)}</td><td class='number'>{_seconds(f)}</td></tr>\n" for p, f in parts)
     body = [f"<h1>Run {html.escape(folder.name)}</h1>",
             f"<p class='quiet'>{html.escape(' · '.join(_origin(newest)))}</p>",
@@ -63,18 +63,20 @@ def write_index(folder):
 def _section(place, facts):
     figures = []
     for figure in runs.read_figures(place):
-        file = f"{place.name}/figures/{figure['name']}"
+        file = html.escape(f"{place.name}/figures/{figure['name']}")
         data = base64.b64encode(small(place / "figures" / f"{figure['name']}.png")).decode()
-        figures.append(f"<figure><a href='{file}.png'><img alt='{html.escape(figure['alt'], quote=True)}' "
+        figures.append(f"<figure><a href='{file}.png'><img alt='{html.escape(figure['alt'])}' "
                        f"src='data:image/png;base64,{data}'></a><figcaption>{html.escape(figure['caption'])} "
                        f"<a href='{file}.pdf'>PDF</a> <a href='{file}.csv'>data</a></figcaption></figure>")
-    links = [f"<a href='{place.name}/{file}'>{words}</a>" for file, words in LINKS if (place / file).exists()]
+    name = html.escape(place.name)
+    links = [f"<a href='{name}/{file}'>{words}</a>" for file, words in LINKS if (place / file).exists()]
     told = {**facts["parameters"], **facts.get("sizes", {})}
     told = html.escape(", ".join(f"{k} {v}" for k, v in told.items() if v != ""))
-    checks = "".join(f"<li>{html.escape(k)}: <b>{v}</b></li>" for k, v in facts.get("checks", {}).items())
+    checks = "".join(f"<li>{html.escape(k)}: <b>{html.escape(str(v))}</b></li>"
+                     for k, v in facts.get("checks", {}).items())
     records = runs.read_records(place)
     return "\n".join([
-        f"<h2 id='{place.name}'>{html.escape(_title(place.name))}</h2>",
+        f"<h2 id='{name}'>{html.escape(_title(place.name))}</h2>",
         f"<p class='quiet'>{_status(facts)} · {told} · {' · '.join(links)}</p>",
         f"<p class='failed'>{html.escape(facts['error'])}</p>" if facts.get("error") else "",
         *figures, f"<ul>{checks}</ul>" if checks else "",
@@ -90,18 +92,19 @@ def write_gallery(folder):
     if not parts:
         raise UserError(f"run {folder.name} holds no finished notebook yet")
     newest = max((facts for _, facts in parts), key=lambda f: f["started"])
-    lines = ["# Results", "", f"Measured by run `{folder.name}`: {' · '.join(_origin(newest))}.", "",
+    lines = ["# Results", "", f"Measured by run `{folder.name}`: {_plain(' · '.join(_origin(newest)))}.", "",
              *_claims_markdown(folder)]
     for place, facts in parts:
-        lines += [f"## {place.name}: {_title(place.name)}", ""]
+        lines += [f"## {_plain(place.name)}: {_plain(_title(place.name))}", ""]
         figures = runs.read_figures(place)
         for figure in [f for f in figures if f["gallery"]] or figures[:1]:
             file = f"{place.name}_{figure['name']}.png"
             with atomic(target / file) as stream:
                 stream.write(small(place / "figures" / f"{figure['name']}.png"))
-            lines += [f"![{figure['alt']}]({file})", "", f"*{figure['caption']}*", ""]
+            lines += [f"![{_plain(figure['alt'])}]({file})", "", f"*{_plain(figure['caption'])}*", ""]
         lines += _records_markdown(runs.read_records(place))
-        lines += [f"{_seconds(facts)}; `{facts['command']}`" if "command" in facts else "", ""]
+        command = str(facts.get("command", "")).replace("`", "'").replace("<", "&lt;")
+        lines += [f"{_seconds(facts)}; `{command}`" if command else "", ""]
     with atomic(target / "RESULTS.md", "w") as stream:
         stream.write("\n".join(lines).rstrip() + "\n")
     return target / "RESULTS.md"
@@ -110,9 +113,14 @@ def write_gallery(folder):
 def _records_markdown(records):
     rows = []
     for r in records:
-        where = ", ".join(f"{k} {v}" for k, v in r.items() if k not in KEYS)
-        rows.append(f"| {r['name']} | {number(r['value'])} {r['unit']} | {where} |")
+        where = _plain(", ".join(f"{k} {v}" for k, v in r.items() if k not in KEYS))
+        rows.append(f"| {_plain(r['name'])} | {number(r['value'])} {_plain(r['unit'])} | {where} |")
     return ["| number | value | measured on |", "|---|---|---|", *rows, ""] if rows else []
+
+
+def _plain(text):
+    """Text that is neither HTML nor a table's border in Markdown."""
+    return html.escape(str(text), quote=False).replace("|", "\\|")
 
 
 def _claims(folder):
@@ -154,9 +162,10 @@ def _origin(facts):
 
 
 def _status(facts):
-    return f"<span class='{facts['status']}'>{facts['status']}</span>"
+    status = html.escape(str(facts["status"]))
+    return f"<span class='{status}'>{status}</span>"
 
 
 def _seconds(facts):
     seconds = facts.get("seconds_with_kernel") or facts.get("seconds")
-    return f"{seconds:.0f} s" if seconds else ""
+    return f"{seconds:.0f} s" if isinstance(seconds, (int, float)) else ""

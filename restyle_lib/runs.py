@@ -15,6 +15,7 @@ from .files import ROOT, write_json
 from .provenance import peak_memory, provenance, shorter
 
 RECORDS = "application/vnd.restyle.records+json"
+RESERVED = ("gallery", "history")
 
 
 def outputs_dir():
@@ -25,8 +26,9 @@ def outputs_dir():
 def new_run(profile, name=""):
     """Makes outputs/<name>/, by default the next free number and the profile ("003-quick") -> its path."""
     base = outputs_dir()
-    if name and (not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or name == "gallery"):
-        raise UserError(f"run name '{name}' is not usable: letters, digits, '.', '_', '-', and not 'gallery'")
+    if name and (not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or name in RESERVED):
+        raise UserError(f"run name '{name}' is not usable: letters, digits, '.', '_', '-', and not "
+                        f"{' or '.join(map(repr, RESERVED))}")
     try:
         base.mkdir(parents=True, exist_ok=True)
         if name:
@@ -47,7 +49,7 @@ def new_run(profile, name=""):
 
 def list_runs():
     """Folders of all runs, oldest first: those that hold at least one notebook's run.json."""
-    found = {path.parent.parent for path in outputs_dir().glob("*/*/run.json")}
+    found = {path.parent.parent for path in outputs_dir().glob("[!.]*/*/run.json")}
     return sorted(found, key=lambda p: (min(f.stat().st_mtime for f in p.glob("*/run.json")), p.name))
 
 
@@ -64,7 +66,7 @@ def run_folder(name):
 def find(notebook, run=None, status="finished", **parameters):
     """Newest outputs/<run>/<notebook>/ of this status and parameters: notebooks pass files, not memory."""
     hits = []
-    for path in outputs_dir().glob(f"{run or '*'}/{notebook}/run.json"):
+    for path in outputs_dir().glob(f"{run or '[!.]*'}/{notebook}/run.json"):
         facts = read_facts(path.parent)
         if facts["status"] == status and parameters.items() <= facts["parameters"].items():
             hits.append((facts["started"], path.parent))
@@ -76,8 +78,12 @@ def find(notebook, run=None, status="finished", **parameters):
 
 
 def read_facts(folder):
-    """run.json of a notebook's folder."""
-    return json.loads((Path(folder) / "run.json").read_text(encoding="utf-8"))
+    """run.json of a notebook's folder; UserError where it is none."""
+    path = Path(folder) / "run.json"
+    try:
+        return {"status": "unknown", "started": "", "parameters": {}} | json.loads(path.read_text("utf-8"))
+    except (ValueError, TypeError, RecursionError):
+        raise UserError(f"{path} is damaged; delete the run, or make its notebook again") from None
 
 
 def read_records(folder):
@@ -91,8 +97,12 @@ def read_figures(folder):
 
 
 def _lines(path):
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    return [json.loads(line) for line in text.splitlines()]
+    """Of a file of JSON lines; one that a killed process has cut off, the last, does not count."""
+    try:
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        return [dict(json.loads(line)) for line in text.rpartition("\n")[0].split("\n") if line]
+    except (ValueError, TypeError, RecursionError):
+        raise UserError(f"{path} is damaged; delete the run, or make its notebook again") from None
 
 
 def domain_names():
@@ -162,12 +172,12 @@ class Run:
         self.device, self.domain = parameters["device"], parameters["domain"]
         self.interactive = os.environ.get("RESTYLE_INTERACTIVE", "1") != "0"
         self.clock = time.perf_counter()
-        for stale in ("records.jsonl", "figures.jsonl"):
-            (self.folder / stale).unlink(missing_ok=True)
-        shutil.rmtree(self.folder / "figures", ignore_errors=True)
         self.facts = {"notebook": self.folder.name, "status": "running", "started": now(),
                       "parameters": parameters, "sizes": vars(sizes), **provenance(self.domain)}
         write_json(self.folder / "run.json", self.facts)
+        for stale in ("records.jsonl", "figures.jsonl"):
+            (self.folder / stale).unlink(missing_ok=True)
+        shutil.rmtree(self.folder / "figures", ignore_errors=True)
 
     def record(self, name, value, unit="", **where):
         """Appends one named number to records.jsonl; `where` says what of: split, n, network, step, ...

@@ -167,8 +167,8 @@ def _members(path, prefix):
     for member in members:
         name = PurePosixPath(member.filename.replace("\\", "/"))
         if _leaves(name) or stat.S_ISLNK(member.external_attr >> 16):
-            raise UserError(f"{path}: the member '{member.filename}' is a link or leaves the zip; such files "
-                            "are refused")
+            raise UserError(f"{path}: the member '{member.filename:.80}' is a link or leaves the zip, or its "
+                            "name is too long; such files are refused")
         if member.is_dir():
             continue
         hidden = any(part.startswith(".") or part == "__MACOSX" for part in name.parts)
@@ -180,8 +180,9 @@ def _members(path, prefix):
 
 
 def _leaves(name):
-    """Whether a member's name would lie outside of the folder that its archive stands for."""
-    return name.is_absolute() or ".." in name.parts or re.match("[A-Za-z]:", str(name))
+    """Whether a member's name would lie outside of its archive's folder, or can be no file's name."""
+    long = len(str(name)) > 1000 or any(len(part.encode("utf-8", "replace")) > 240 for part in name.parts)
+    return long or name.is_absolute() or ".." in name.parts or re.match("[A-Za-z]:", str(name))
 
 
 def _values(path, prefix):
@@ -197,6 +198,7 @@ def _values(path, prefix):
             name = key.decode("utf-8", "replace").replace("\\", "/")
             name = name if name.isprintable() and "\ufffd" not in name else key.hex()
             if _leaves(PurePosixPath(name)):
-                raise UserError(f"{path}: the key '{name}' leaves the LMDB; such keys are refused")
+                raise UserError(f"{path}: the key '{name:.80}' leaves the LMDB or is too long; such keys "
+                                "are refused")
             items.append(Item(f"{prefix}{name}", path, key.hex()))
     return items, passed

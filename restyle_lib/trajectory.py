@@ -4,14 +4,13 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile, ZipFile
-from zlib import error as ZlibError
+from zipfile import ZipFile
 
 import numpy as np
 import torch
 
 from .errors import UserError
-from .files import atomic
+from .files import atomic, read_arrays
 
 VERSION = 1
 SPACES = ("w", "w+")
@@ -148,16 +147,17 @@ def _arrays(trajectory):
 
 def _read(path):
     try:
-        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
+        arrays = read_arrays(path)
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such file") from None
-    except (ValueError, OSError, EOFError, LookupError, TypeError, BadZipFile, ZlibError) as e:
+    except UserError:
+        raise
+    except Exception as e:                                    # zipfile and numpy raise many types on damage
         raise UserError(f"{path} is not a readable trajectory file ({type(e).__name__})") from None
     if "restyle_trajectory" not in arrays or "images" not in arrays:
         raise UserError(f"{path} is not a trajectory: it holds {', '.join(sorted(arrays)[:6]) or 'nothing'}")
-    if (version := int(arrays["restyle_trajectory"])) != VERSION:
-        raise UserError(f"{path} is a trajectory of format {version}; this library reads format {VERSION}")
+    if (version := arrays["restyle_trajectory"].tolist()) != VERSION:
+        raise UserError(f"{path} is a trajectory of format {version!r:.20}; this library reads {VERSION}")
     return arrays
 
 
@@ -168,10 +168,16 @@ def _trajectory(arrays, path):
         names = tuple(arrays["names"].tolist()) if "names" in arrays else None
         text = {f: arrays[f].item() for f in ("space", "generator")}
         return Trajectory(**fields, **text, noise=maps or arrays["noise"].item(), names=names)
-    except (KeyError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, RuntimeError) as error:
         raise UserError(f"{path} is an incomplete trajectory file ({error})") from None
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
+
+
+def names_in(path):
+    """The names of a saved trajectory's images, without reading the rest."""
+    with np.load(path, allow_pickle=False) as file:
+        return file["names"].tolist() if "names" in file.files else []
 
 
 def merge(paths, path):

@@ -13,6 +13,7 @@ from pathlib import Path
 from . import options, profiles, runs
 from .errors import UserError, suggest
 from .files import ROOT, write_json
+from .provenance import code_version
 from .runs import start
 
 __all__ = ["Parameter", "check", "notebooks", "parameters", "prepare", "resolve", "run", "start", "title"]
@@ -117,9 +118,11 @@ def run(names, arguments=(), profile=None, run="", say=print, bar=False):
         say(f"[{number}/{len(given)}] {name}")
         clock, place = time.perf_counter(), target / name
         place.mkdir(exist_ok=True)
+        code = code_version(folder() / f"{name}.ipynb")
         failed[name] = _execute(name, values, place, bar)
         seconds = time.perf_counter() - clock
-        _mark(place, values, failed[name], seconds_with_kernel=round(seconds, 1), asked=asked)
+        _mark(place, values, failed[name], seconds_with_kernel=round(seconds, 1), asked=asked, code=code,
+              given={key: value for key, value in values.items() if key != "run"})
         html.export(place / "notebook.ipynb")
         report.write_index(target)
         say(f"      {failed[name] or f'{seconds:.0f} s, results in {place}'}")
@@ -152,8 +155,8 @@ def _execute(name, values, place, bar):
                 "RESTYLE_COMMAND": f"python -m restyle_lib run {name} {told}".strip()}
     copy = place / "notebook.ipynb"
     try:
-        with _environment(settings):
-            papermill.execute_notebook(folder() / f"{name}.ipynb", copy, kernel_name="python3", cwd=folder(),
+        with _environment(settings), _whole(copy) as part:
+            papermill.execute_notebook(folder() / f"{name}.ipynb", part, kernel_name="python3", cwd=folder(),
                                        parameters={**values, "run": place.parent.name}, progress_bar=bar,
                                        start_timeout=300, extra_arguments=["--log-level=40"])
     except papermill.PapermillExecutionError as error:
@@ -164,6 +167,18 @@ def _execute(name, values, place, bar):
         raise
     except Exception as error:  # a kernel that died or did not start, a full disk
         return f"{name} could not be executed: {type(error).__name__}: {str(error).strip() or 'no message'}"
+
+
+@contextlib.contextmanager
+def _whole(copy):
+    """Where papermill may write `copy`, which it does cell by cell; it is in place when the block ends."""
+    part = copy.with_name(".part.ipynb")
+    try:
+        yield part
+    finally:
+        with contextlib.suppress(OSError, ValueError):
+            json.loads(part.read_text(encoding="utf-8"))
+            os.replace(part, copy)
 
 
 def _under(copy):

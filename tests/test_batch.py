@@ -44,7 +44,8 @@ def test_lists_make_a_grid_and_folders_hold_each_notebook_once(plan):
     ("{notebook: 00, seed: [1, 2.5]}", "entry 1: seed=2.5: expected a whole number"),
     ("{notebook: 00, profile: quik}", "did you mean 'quick'"), ("{notebook: 00, seed: []}", "an empty list"),
     ("{seed: 3}", "entry 1: expected a table with a `notebook`"), ("[]", "a plan is a list of entries"),
-    ("5", "a plan is a list of entries"), ("{notebook: [", "cannot read the plan .*my plan.yaml: "),
+    ("5", "a plan is a list of entries"), ("{notebook: [", "my plan.yaml, line 1: not valid YAML"),
+    ("{notebook: 00, minutes: x}", "minutes is .x."),
     ("- {notebook: 00, run: x}\n- {notebook: 00, run: x}", "00_good stands twice in the run 'x'")])
 def test_wrong_plans_are_refused_before_anything_runs(plan, tmp_path, text, message):
     with pytest.raises(UserError, match=message):

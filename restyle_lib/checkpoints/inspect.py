@@ -15,7 +15,7 @@ NAMES = {
     "html":        f"a web page (a quota or a confirmation page), {AGAIN}",
     "json":        f"a text in JSON (perhaps a server's message), {AGAIN}",
     "empty":       f"an empty file, {AGAIN}",
-    "cut":         "the beginning of an archive: the download stopped early; fetch it again",
+    "cut":         "a part of an archive: the download stopped early; fetch it again",
     "script":      "a TorchScript archive, which holds code; take the network's state_dict",
     "archive":     "a packed archive; unpack it first",
     "numpy":       "a NumPy array; accepted where a direction is (edit --direction)",
@@ -44,8 +44,11 @@ def kind_of(path):
     if head.lstrip()[:1] in (b"<", b"{"):
         return "html" if head.lstrip()[:1] == b"<" else "json"
     if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
+        try:
+            with zipfile.ZipFile(path) as archive:
+                names = archive.namelist()
+        except (zipfile.BadZipFile, OSError, ValueError):
+            return "cut"
         if any(name.endswith("/constants.pkl") for name in names):
             return "script"
         tells = {"torch": "data.pkl", "npz": ".npy"}

@@ -1,8 +1,10 @@
 """Our own format: a folder with model.safetensors (fp16) and config.json, which rebuild the network."""
+import contextlib
 import copy
 import hashlib
 import importlib
 import json
+import os
 from pathlib import Path
 
 import safetensors
@@ -26,6 +28,7 @@ KINDS = {
     "latent_discriminator": "restyle_lib.losses:LatentDiscriminator",
 }
 PUBLISHED = {"FaceEmbedding": "identity", "MoCo": "moco"}          # classes beside a kind's own one
+FILES = ("model.safetensors", "next.safetensors")        # the second between two states of a folder
 EXACT = ("running_mean", "running_var", "num_batches_tracked", "w_mean")     # kept in float32
 
 
@@ -78,9 +81,11 @@ def save_model(folder, model, kind, *, generator=None, half=True, **facts):
     if type(model).__name__ in PUBLISHED:
         config["network"] = type(model).__name__
     folder = Path(folder)
-    with atomic(folder / "model.safetensors") as stream:
+    new = folder / (FILES[1] if (folder / "config.json").exists() else FILES[0])
+    with atomic(new) as stream:
         stream.write(data)
     write_json(folder / "config.json", config)
+    os.replace(new, folder / FILES[0])
     return config
 
 
@@ -100,6 +105,31 @@ def read_config(folder):
     return config
 
 
+def _modest(value):
+    """A network's arguments, if no number in them is beyond any real network's."""
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _modest(item)
+    if isinstance(value, int) and abs(value) > 4096 or isinstance(value, list) and len(value) > 1000:
+        raise ValueError(f"its config.json asks for {value!r:.30}")
+    return value
+
+
+@contextlib.contextmanager
+def _bounded(limit):
+    """Ends the building of a network that grows past `limit` parameters: a config may describe anything."""
+    left = [limit]
+
+    def count(module, name, parameter):
+        left[0] -= 0 if parameter is None else parameter.numel()
+        if left[0] < 0:
+            raise ValueError("its config.json describes a far larger network than its file holds")
+    hook = torch.nn.modules.module.register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
 def load_model(folder, kind=None, device="cpu"):
     """Rebuilds a network from its folder -> (network in float32 and eval mode, without gradients; config).
 
@@ -107,19 +137,28 @@ def load_model(folder, kind=None, device="cpu"):
     folder, config = Path(folder), read_config(folder)
     if kind is not None and config["kind"] != kind:
         raise UserError(f"{folder} holds a network of kind '{config['kind']}', not '{kind}'")
-    try:
-        data = (folder / "model.safetensors").read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot read {folder / 'model.safetensors'}: {error.strerror}") from None
-    if hashlib.sha256(data).hexdigest() != config["file"].get("sha256"):
-        raise UserError(f"{folder / 'model.safetensors'} ({len(data)} bytes) is not the file that "
-                        "config.json "
-                        f"describes ({config['file'].get('bytes')} bytes); the folder is damaged, copy it "
+    wanted = config["file"].get("sha256") if isinstance(config["file"], dict) else None
+    for name in FILES:
+        try:
+            data = (folder / name).read_bytes()
+        except OSError as error:
+            if name == FILES[0]:
+                raise UserError(f"cannot read {folder / name}: {error.strerror}") from None
+            continue
+        if hashlib.sha256(data).hexdigest() == wanted:
+            break
+    else:
+        raise UserError(f"{folder / 'model.safetensors'} is not the file that config.json "
+                        f"describes ({wanted}); the folder is damaged, copy it "
                         "again")
     try:
-        model = model_class(config["kind"], config.get("network"))(**config["architecture"])
-        model.load_state_dict(read_tensors(data))
-    except (TypeError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
-        reason = str(error).strip().splitlines()[-1].strip()
+        tensors = read_tensors(data)
+        with _bounded(2 * sum(t.numel() for t in tensors.values())):
+            model = model_class(config["kind"], config.get("network"))(
+                **_modest(config["architecture"]))
+        model.load_state_dict(tensors)
+    except (TypeError, ValueError, RuntimeError, LookupError, AttributeError, ArithmeticError,
+            AssertionError, safetensors.SafetensorError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[-1].strip()
         raise UserError(f"{folder} cannot be rebuilt: {reason}") from None
     return model.float().to(device).eval().requires_grad_(False), config

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from ..errors import UserError
+from ..files import check_archive
 from ..losses import LatentDiscriminator
 from ..models.backbones import Trunk
 from ..models.features import FaceEmbedding, MoCo
@@ -180,6 +181,7 @@ def read_file(path):
     if head[:1] == b"\x80" and not is_torch(head):
         return read_pickle(path)
     torch.serialization.add_safe_globals([argparse.Namespace])       # rosinality's options: names and values
+    check_archive(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except OSError as error:

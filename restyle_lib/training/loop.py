@@ -16,9 +16,9 @@ import numpy as np
 import torch
 
 from ..errors import UserError
-from ..files import atomic, write_json
+from ..files import atomic, check_archive, write_json, writing
 
-STATE, PROJECT_AFTER = "state.pt", 20
+STATE, PROJECT_AFTER, KEPT = "state.pt", 20, "the last good state is kept"
 
 
 class DataOrder:
@@ -60,7 +60,7 @@ class Loop:
     options   JSON-able settings; resuming with others (but for those named in `free`) is refused
     hooks     [(every, function(step))]: called after each `every` steps and at the end
     images_at function(step) -> images seen in so many steps, where steps differ
-    on_save   function(step) called after every saved state (exports)
+    on_save   function(step) called before every state is saved (exports)
     Within a step torch's random numbers come from (seed, step); the caller's random state is left as it was.
     """
 
@@ -105,10 +105,13 @@ class Loop:
             self.step, self.seconds = saved["step"], saved["seconds"]
             self.sums = {name: list(pair) for name, pair in saved["sums"].items()}
         if self.rank == 0:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write_json(self.folder / "options.json", self.options)
-            write_json(self.folder / "environment.json", environment(self.device))
-            self._trim_log()
+            with writing(self.folder, KEPT):
+                self.folder.mkdir(parents=True, exist_ok=True)
+                for left in self.folder.glob(".*.part"):  # of a run that was killed while it wrote
+                    left.unlink()
+                write_json(self.folder / "options.json", self.options)
+                write_json(self.folder / "environment.json", environment(self.device))
+                self._trim_log()
 
     def _trim_log(self):
         """Drops log lines after the restored step: a killed run may have logged beyond its last state."""
@@ -127,11 +130,17 @@ class Loop:
             if bad:
                 raise UserError(f"{self.title} broke at step {self.step}: '{bad}' is not finite; "
                                 f"the last good state in {self.folder} is kept; lower the learning rate")
-            with atomic(self.folder / STATE) as stream:
-                torch.save({"step": self.step, "seconds": self.seconds, "options": self.options,
-                            "parts": parts, "sums": self.sums}, stream)
-            if self.on_save:
+            if self.on_save:                              # first: what is saved as done has its exports
                 self.on_save(self.step)
+            state = {"step": self.step, "seconds": self.seconds, "options": self.options, "parts": parts,
+                     "sums": self.sums}
+            try:
+                with atomic(self.folder / STATE) as stream:
+                    torch.save(state, stream)
+            except RuntimeError as error:                 # what torch makes of a write that failed
+                reason = str(error).splitlines()[0]
+                raise UserError(f"cannot write {self.folder / STATE} ({reason:.80}); {KEPT}; is the disk "
+                                "full?") from None
         self._saved, self._saved_at = self.step, time.monotonic()
 
     def _scalar(self, value):
@@ -171,7 +180,7 @@ class Loop:
         cuda = [self.device] if self.device.type == "cuda" else []
         quiet = self.headless or self.rank > 0
         bar = tqdm(total=self.total, initial=self.step, desc=self.title, disable=quiet)
-        with _signals() as caught, torch.random.fork_rng(devices=cuda), bar:
+        with _signals() as caught, writing(self.folder, KEPT), torch.random.fork_rng(devices=cuda), bar:
             while self.step < self.total:
                 torch.manual_seed(step_seed(self.seed, self.step, self.rank))
                 values = step(self.step).items()
@@ -192,8 +201,8 @@ class Loop:
                     self._log(images / max(now - logged_at, 1e-9))
                     logged, logged_at = self.step, now
                 for every, hook in self.hooks if self.rank == 0 else ():
-                    if self.step % every == 0:
-                        hook(self.step)
+                    if self.step % every == 0 or self.step == self.total:
+                        hook(self.step)                   # before the state, which then knows of it
                 stop = self.agree(bool(caught) or (self.max_seconds and now - start >= self.max_seconds))
                 if stop or self.step % self.save_every == 0 or now - self._saved_at >= 60 * self.save_minutes:
                     self._collect(pending)
@@ -203,10 +212,6 @@ class Loop:
             self._collect(pending)
             if self._saved != self.step or not (self.folder / STATE).exists():
                 self.save()
-            if begun < self.step == self.total and self.rank == 0:
-                for every, hook in self.hooks:
-                    if self.step % every:
-                        hook(self.step)
         if caught:
             raise KeyboardInterrupt if caught[0] == signal.SIGINT else SystemExit(128 + caught[0])
         return self.step
@@ -222,9 +227,12 @@ class Loop:
 def load_state(path):
     """Reads a state file of this loop (tensors and plain values only) onto the CPU."""
     try:
+        check_archive(path)
         saved = torch.load(path, map_location="cpu", weights_only=True)
         if {"step", "options", "parts"} <= set(saved):
             return saved
+    except UserError:
+        raise
     except Exception as error:
         reason = type(error).__name__
         raise UserError(f"{path} cannot be read as a training state ({reason}); remove it") from None

@@ -30,7 +30,8 @@ def code_version(notebook):
     """A digest of what decides a notebook's results beside its parameters: the library, the manifests, the
     shipped weights (by their config.json, which holds their checksums), the notebook."""
     files = [*PACKAGE.rglob("*.py"), *ASSETS.rglob("config.json"), Path(notebook),
-             *(path for path in (ROOT / "data_manifests").rglob("*") if path.is_file())]
+             *(path for path in (ROOT / "data_manifests").rglob("*") if path.is_file()
+               and path.parent.name != "baselines")]
     total = hashlib.sha256()
     for name, path in sorted((shorter(path), path) for path in files):
         total.update(f"{name} {sha256(path)}\n".encode())

@@ -129,7 +129,9 @@ def load(name):
         if not all(isinstance(row[k], kind) for row in found["records"] for k, kind in fields.items()) \
                 or not isinstance(found["claims"], dict):
             raise ValueError
-        return found
+        plain = {"unit": "", "better": None, "timing": False}
+        return found | {"records": [plain | row for row in found["records"]],
+                        "notebooks": sorted({row["notebook"] for row in found["records"]})}
     except FileNotFoundError:
         known = sorted(p.stem for p in baselines().glob("*.json"))
         raise suggest(name, [*known, "the path of a .json that bless wrote"], "baseline") from None

@@ -162,7 +162,7 @@ def _members(path, prefix):
     items, passed = [], 0
     try:
         members = _archive(path).infolist()
-    except (OSError, zipfile.BadZipFile) as error:
+    except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError) as error:
         raise UserError(f"{path} is not a readable zip file ({error})") from None
     for member in members:
         name = PurePosixPath(member.filename.replace("\\", "/"))

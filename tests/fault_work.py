@@ -72,6 +72,7 @@ class Training(Work):
     """An encoder's training with random noise, states, exports, validation and samples."""
     config = dataclasses.replace(tiny_encoder.TINY, steps=1, noise="random", batch_norm="train", iterations=4,
                                  save_every=2, sample_every=3, validate_every=3)
+    by_batch = ("log",)                                   # whose lines come once
 
     def run(self, folder):
         tiny_encoder.train(folder / "out", self.config)

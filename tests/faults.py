@@ -249,7 +249,8 @@ def run(kinds, count, seed=0, faults=FAULTS, say=print):
                 trial.once(faults[number % len(faults)], chance)
             told = ", ".join(f"{key} {value}" for key, value in trial.figures.items())
             say(f"{name}: {told} ({trial.operations} file operations, {time.monotonic() - clock:.0f} s)")
-            wrong += [f"{name}: {line}" for line in trial.wrong]
+            say("".join(f"{name}: {line}\n" for line in trial.wrong), end="")
+            wrong += trial.wrong
             total = {key: total.get(key, 0) + value for key, value in trial.figures.items()}
     say("all: " + ", ".join(f"{key} {value}" for key, value in total.items()))
     return wrong
@@ -261,9 +262,7 @@ def main():
     parser.add_argument("--moments", type=int, default=50, help="of each of the five faults (default 50)")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    wrong = run(given.kinds or list(KINDS), given.moments * len(FAULTS), given.seed)
-    print("\n".join(wrong[:40]))
-    return 1 if wrong else 0
+    return 1 if run(given.kinds or list(KINDS), given.moments * len(FAULTS), given.seed) else 0
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ sys.path.insert(0, sys.argv[1])
 import faults
 some = faults.FAULTS[:1] + faults.FAULTS[2:]              # instants depend on the machine
 wrong = faults.run(list(faults.KINDS), 4, seed=int(sys.argv[2]), faults=some)
-print(*wrong, sep="\\n")
 sys.exit(bool(wrong))
 """
 

@@ -4,6 +4,7 @@ Sizes, widths and counts come from the tensors. What tensors cannot say (whether
 from the options stored beside them, or from the caller.
 """
 import argparse
+import contextlib
 import pickle
 import re
 import zipfile
@@ -213,10 +214,10 @@ def is_torch(head):
 
 def _names(path):
     """The bytes of a PyTorch archive's pickle, in which the names of its tensors stand."""
-    if not zipfile.is_zipfile(path):
-        return b""
-    with zipfile.ZipFile(path) as archive:
-        return b"".join(archive.read(name) for name in archive.namelist() if name.endswith("/data.pkl"))
+    if zipfile.is_zipfile(path):
+        with contextlib.suppress(Exception), zipfile.ZipFile(path) as archive:        # damaged: no names
+            return b"".join(archive.read(n) for n in archive.namelist() if n.endswith("/data.pkl"))
+    return b""
 
 
 def read_published(source, progressive=None):
@@ -243,6 +244,9 @@ def read_published(source, progressive=None):
                 parts |= second[2](beside, given)
     except UserError as error:
         raise UserError(f"{source}: {error}" if named else str(error)) from None
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise UserError(f"{source if named else 'it'} holds no complete network of a known layout "
+                        f"({type(error).__name__}: {' '.join(str(error).split()):.80})") from None
     read = (*MAIN, *BESIDE, "latent_avg", "opts", "settings", "encoder", "decoder")
     unread = [] if row[1] in content else [str(key) for key in content if key not in read]
     if row[2] is _inverter:

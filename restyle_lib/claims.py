@@ -1,17 +1,15 @@
 """The paper's claims (data_manifests/claims.yaml) and their verdicts: holds, does not hold, not measured.
 
-A run's numbers join by `run.record(name, value, claim=..., part=..., world=...)`; `table` reads them back."""
+A run's numbers join by `run.record(name, value, claim=..., part=..., world=...)`; `ledger` reads them."""
 import functools
 import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import runs
 from .domains import MANIFESTS
 from .errors import UserError, suggest
 from .schema import POSITIVE, TEXT, _build, _choice, _field, _integers, _number, _range, _read
 from .statistics import Interval
-from .tables import Table
 
 WORLDS = ("rendered", "photographs", "published")
 HOLDS, FAILS, UNKNOWN = "holds", "does not hold", "not measured"
@@ -24,6 +22,13 @@ BOUND = (lambda v: _number(v) or _range(v)), "a number, or two numbers [low, hig
 
 
 @dataclass(frozen=True)
+class Written:
+    """When bounds were set down: the commit that holds them, and the day."""
+    commit: str = _field(TEXT)
+    date: str = _field(TEXT)
+
+
+@dataclass(frozen=True)
 class Bound:
     """A test of one measured part. by: the whole 95 % interval has to lie there, or only the estimate."""
     part: str = _field(TEXT)
@@ -32,7 +37,8 @@ class Bound:
     by: str = _field(_choice("estimate", "interval"), "estimate")
     steps: tuple = _field((_integers(2, 1), "two integers [first, last]"), None)
     was: object = _field(BOUND, None)                     # the bound before it changed ...
-    because: str = _field(TEXT, None)                     # ... and why it did
+    because: str = _field(TEXT, None)                     # ... why it did ...
+    date: str = _field(TEXT, None)                        # ... and when
 
     def __post_init__(self):
         pair, course = isinstance(self.bound, tuple), self.test in COURSES
@@ -42,8 +48,9 @@ class Bound:
         if course and (self.steps is None or self.by == "interval"):
             raise UserError(f"the test '{self.test}' of {self.part} compares estimates of steps; accepted: "
                             "steps [first, last], by: estimate")
-        if (self.was is None) != (self.because is None):
-            raise UserError(f"the bound of {self.part} has changed: `was` and `because` belong together")
+        if len({value is None for value in (self.was, self.because, self.date)}) > 1:
+            raise UserError(f"the bound of {self.part} has changed: `was`, `because` and `date` belong "
+                            "together")
 
     def outcome(self, measured):
         """True, False, or None where not enough is measured: [(step or None, Interval or number)]."""
@@ -59,6 +66,27 @@ class Bound:
             if self.steps and not set(range(self.steps[0], self.steps[1] + 1)) <= steps or not found:
                 found.append(None)
         return False if False in found else None if None in found else True
+
+    def margins(self, measured):
+        """[(margin, low, high)] of the same: how far on the side where the claim holds, 0 at the bound.
+
+        In units of the bound, of half the accepted range, of half the interval where the bound is zero, and
+        in courses of the value a step before."""
+        if self.test in COURSES:
+            known, sign = {s: _interval(v).estimate for s, v in measured}, 1 if self.test == "rises" else -1
+            steps = [s for s in range(self.steps[0], self.steps[1] + 1) if known.keys() >= {s, s - 1}]
+            found = [sign * (known[s] / (known[s - 1] or math.nan) - 1) + (self.bound or 0) for s in steps]
+            return [(m, m, m) for m in found]
+        values = [_interval(v) for s, v in measured if self.steps is None or s in range(
+            self.steps[0], self.steps[1] + 1)]
+        return [(self._margin(v.estimate, v), *sorted(self._margin(e, v) for e in v[1:3])) for v in values]
+
+    def _margin(self, value, interval):
+        if self.test == "within":
+            low, high = self.bound
+            return 1 - abs(2 * value - low - high) / (high - low)
+        unit = abs(self.bound) or (interval.high - interval.low) / 2 or 1.0
+        return (value - self.bound) / unit * (-1 if self.test in ("at most", "below") else 1)
 
     def _inside(self, value):
         if self.by == "interval" and not isinstance(value, Interval):
@@ -76,6 +104,11 @@ class Claim:
     says: str = _field(TEXT)
     quantity: str = _field(TEXT)
     holds_if: str = _field(TEXT)
+    paper: str = _field(TEXT)                             # where it is shown, with the number if there is one
+    notebook: str = _field(TEXT, None)                    # what measures it ...
+    record: str = _field(TEXT, None)                      # ... and under which name
+    of: str = _field(TEXT, None)                          # a word in the names of the domains it is about
+    like: str = _field(TEXT, None)                        # the claim whose records decide this one, too
     tests: tuple = _field(((lambda v: isinstance(v, (list, tuple))), "a list of tests"), tuple)
     needed: int = _field(POSITIVE, None)                  # tests that have to hold; null: all
     both: tuple = _field(((lambda v: isinstance(v, list)), "a list of claims"), tuple)
@@ -88,19 +121,32 @@ class Claim:
     @property
     def condition(self):
         """What decides it in words, with the bounds that it once had."""
-        old = [f"{t.part}: was {t.was}, changed because {t.because}" for t in self.tests if t.because]
+        old = [f"{t.part}: was {t.was}, changed on {t.date} because {t.because}" for t in self.tests
+               if t.because]
         return "; ".join([self.holds_if, *old])
 
 
 def load(path=None):
     """{id: Claim} of a YAML file, by default the paper's. UserError: file, field, what is accepted."""
+    return dict(_read_claims(path)[0])
+
+
+def written(path=None):
+    """The Written of a file's bounds; a bound that changed later has a day of its own."""
+    return _read_claims(path)[1]
+
+
+def _read_claims(path):
     path = MANIFESTS / "claims.yaml" if path is None else Path(path)
-    return dict(_load(path, path.stat().st_mtime_ns if path.is_file() else 0))
+    return _load(path, path.stat().st_mtime_ns if path.is_file() else 0)
 
 
 @functools.lru_cache(maxsize=4)
 def _load(path, changed):
-    rows, found = _read(path).get("claims"), {}
+    values, found = _read(path), {}
+    if extra := values.keys() - {"written", "claims"}:
+        raise UserError(f"{path}: unknown field '{sorted(map(str, extra))[0]}'; accepted: written, claims")
+    rows, day = values.get("claims"), _build(Written, values.get("written", {}), path, "written.")
     if not isinstance(rows, list):
         raise UserError(f"{path}: claims must be a list of claims")
     for number, row in enumerate(rows):
@@ -117,7 +163,7 @@ def _load(path, changed):
             raise UserError(f"{path}: {here[:-1]} ({claim.id}) must have an id of its own, and either tests, "
                             "of which `needed` is no more than there are, or both: claims above it")
         found[claim.id] = claim
-    return found
+    return found, day
 
 
 def verdict(claim, values, verdicts=None):
@@ -151,13 +197,23 @@ def _interval(value):
 
 # ---- records
 
+_tell = functools.lru_cache(print)                        # once for each sentence
+
+
 def check(name, record):
-    """A record's fields with `part` filled in; UserError for a claim, part or world that does not exist, and
-    for a bare number where an interval decides."""
-    known = load()
+    """A record's fields with `part` filled in, without the claim where it is about other domains; UserError
+    for a claim, part or world that does not exist, and for a bare number where an interval decides. A claims
+    file that cannot be read costs no measurement: it is told, and the record stays as it is."""
+    try:
+        known = load()
+    except UserError as error:
+        _tell(f"{error}; numbers for claims are recorded unchecked")
+        return record
     if record["claim"] not in known:
         raise suggest(record["claim"], known, "claim")
     claim = known[record["claim"]]
+    if claim.of and claim.of not in record.get("domain", ""):
+        return {key: value for key, value in record.items() if key not in ("claim", "part")}
     if claim.both:
         raise UserError(f"record {name}: the claim {claim.id} is decided by {' and '.join(claim.both)}; "
                         "record these")
@@ -173,67 +229,3 @@ def check(name, record):
     if any(test.steps for test in tests) and not isinstance(record.get("step"), int):
         raise UserError(f"record {name}: the claim {claim.id} goes by steps; say which: step=...")
     return record | {"part": part}
-
-
-def table(folder, measured=False):
-    """A row for each claim and what it was measured on in a run's folder: verdict, our number, n, seeds and
-    hardware; claims without a number have a row of their own, unless only the `measured` are asked for."""
-    known, found = load(), {}
-    for path in sorted(folder.glob("*/run.json")):
-        facts = runs.read_facts(path.parent)
-        for record in runs.read_records(path.parent):
-            if record.get("claim") in known and record["value"] is not None and "world" in record:
-                domain = record.get("domain", facts.get("parameters", {}).get("domain", ""))
-                record["hardware"] = record.get("hardware", facts.get("hardware", "unknown"))
-                found.setdefault((record["world"], domain), {}).setdefault(record["claim"], []).append(record)
-    verdicts, rows = {}, Table()
-    for claim in known.values():
-        places = {p for p, by in found.items() if {claim.id, *claim.both} & by.keys()}
-        for place in sorted(places, key=lambda p: (WORLDS.index(p[0]) if p[0] in WORLDS else 9, p[1])):
-            records, here = found[place].get(claim.id, []), verdicts.setdefault(place, {})
-            values = {part: [_value(r) for r in records if r.get("part") == part] for part in claim.parts}
-            here[claim.id] = verdict(claim, values, here)
-            rows.append(_row(claim, " ".join(place), here[claim.id], records))
-        if not places and not measured:
-            rows.append(_row(claim, "–", UNKNOWN, []))
-    return rows
-
-
-def count(rows):
-    """One line on a table: how many of its verdicts are which."""
-    verdicts = [row["verdict"] for row in rows]
-    claims = {row["claim"] for row in rows if row["verdict"] != UNKNOWN}
-    return (f"{len(claims)} of {len(load())} claims have a verdict: {verdicts.count(HOLDS)} hold, "
-            f"{verdicts.count(FAILS)} do not hold, counted once for each world and domain")
-
-
-def _value(record):
-    """(step or None, Interval or number)."""
-    value, ends = record["value"], (record.get("low"), record.get("high"))
-    return record.get("step"), value if None in ends else Interval(value, *ends, record.get("n"))
-
-
-def _row(claim, measured_on, result, records):
-    return {"claim": claim.id, "where": claim.where, "the paper says": claim.says, "quantity": claim.quantity,
-            "holds if": claim.condition, "measured on": measured_on, "verdict": result,
-            "ours": "; ".join(filter(None, (_ours(claim, p, records) for p in claim.parts))) or "–",
-            **{key: _spread(r.get(key) for r in records) for key in ("n", "seeds")},
-            "hardware": "; ".join(dict.fromkeys(r["hardware"] for r in records))}
-
-
-def _ours(claim, part, records):
-    """A part's numbers in words: with its interval, or by step."""
-    rows = [r for r in records if r.get("part") == part]
-    rows = sorted(rows, key=lambda r: -1 if r.get("step") is None else r["step"])
-    told = [f"{r['value']:.4g}" + (f" [{r['low']:.3g}, {r['high']:.3g}]" if r.get("low") is not None else "")
-            for r in rows]
-    by_step = len(rows) > 1 and all(r.get("step") is not None for r in rows)
-    steps = f"steps {rows[0]['step']}–{rows[-1]['step']}: " if by_step else ""
-    name = f"{part} " if len(claim.parts) > 1 and rows else ""
-    return name + steps + (" → " if by_step else ", ").join(told)
-
-
-def _spread(values):
-    """Equal numbers as one, others as "3 to 9", none as a dash."""
-    values = sorted(v for v in values if v is not None)
-    return " to ".join(map(str, dict.fromkeys((values[0], values[-1])))) if values else "–"

@@ -1,14 +1,17 @@
 """What a comparison of methods says about the paper's claims of Sections 1, 5.1 and 5.2 (claims.yaml)."""
 import numpy as np
+import torch
 
 from .comparison import envelope, gap, passes_at, shared, time_to
 from .lineup import FLOOR, envelopes
+from .statistics import bootstrap
 
 STEPS = 5               # of the paper's ReStyle
 AGAINST = (             # one-pass method; claims on its errors, on identity, on the step that is as good
     ("pSp", "psp-better", "psp-identity", "soon-better"),
     ("e4e", "e4e-better", "", ""),
 )
+EQUAL = "pSp, equal images"      # trained on as many images as ReStyle-pSp: a fifth of the compute
 
 
 def evidence(study, found):
@@ -16,12 +19,57 @@ def evidence(study, found):
 
     found: {metric: {label: Curve}} of the Study. Identity enters the Curves as 1 - similarity."""
     l2 = found["l2"]
+    yield from _one_step(study)
     for kind, curves in found.items():
         yield from _against_one_pass(kind, curves)
+        yield from _at_equal_images(kind, curves)
     ours = l2.get("ReStyle-pSp")
     if ours is not None:
         yield from _alone(found)
         yield from _against_optimisation(study, found)
+
+
+def across(found):
+    """Yields the same of two domains: how much larger ReStyle's relative gain over pSp is on the others than
+    on the first, {domain: {metric: {label: Curve}}}. Images of two domains are not paired: only as many of
+    each as both have count."""
+    both = {name: shared(curves["l2"]["ReStyle-pSp"], curves["l2"]["pSp"]) for name, curves in found.items()
+            if {"ReStyle-pSp", "pSp"} <= curves.get("l2", {}).keys()}
+    rows = {name: (a[_row(found[name]["l2"]["ReStyle-pSp"], STEPS)], b[-1]) for name, (a, b) in both.items()}
+    for name in [*rows][1:]:
+        columns = [*rows[name], *rows[first := next(iter(rows))]]
+        count = min(map(len, columns))
+        gain = bootstrap(*(c[:count] for c in columns), statistic=_gain)
+        yield ("relative gain, cars - faces", gain, "share",
+               {"claim": "cars-more", "part": "gain", "domain": name, "against": first})
+
+
+def _gain(ours, theirs, ours_first, theirs_first):
+    return ours_first.mean() / theirs_first.mean() - ours.mean() / theirs.mean()
+
+
+def _one_step(study):
+    """One step of the loop against the encoder alone, on the average style, for encoders of one pass."""
+    for entry in study.entries:
+        inverter = getattr(entry.method, "inverter", None)
+        if entry.label in ("pSp", "e4e") and inverter is not None and entry.label in study.made:
+            with torch.no_grad():
+                code = inverter.start + inverter.encoder(study.images)
+            gap = (study.made[entry.label].latents[1].to(code) - code).abs().max().item()
+            yield ("one step against the encoder alone", gap, "of w",
+                   {"claim": "one-pass", "part": "difference", "method": entry.label, "n": len(study.images)})
+
+
+def _at_equal_images(kind, curves):
+    ours, theirs = curves.get("ReStyle-pSp"), curves.get(EQUAL)
+    if ours is None or theirs is None or kind not in ("l2", "perceptual"):
+        return
+    where = {"part": kind, "method": ours.method, "against": theirs.method}
+    yield ("difference to one pass at equal images", gap(ours, theirs, _row(ours, STEPS)), kind,
+           {"claim": "psp-better-images", **where})
+    if kind == "l2":
+        yield "first step against one pass", gap(ours, theirs, _row(ours, 1)), kind, \
+            {"claim": "first-worse", **where}
 
 
 def _row(curve, step):
@@ -62,6 +110,10 @@ def _alone(found):
         yield "step 10 to step 5", ratio, "ratio", where
 
 
+def _above(ours, theirs):
+    return ours.mean() / theirs.mean() - 1
+
+
 def _against_optimisation(study, found):
     """Times to ReStyle's quality on the optimisations' few images; the end; hybrids at equal times."""
     for kind, claim, enough in (("l2", "order-faster", 10), ("identity", "twenty", 40)):
@@ -85,6 +137,10 @@ def _against_optimisation(study, found):
         ours = curves["ReStyle-pSp"]
         yield ("longest optimisation against ReStyle", gap(floor, ours, -1, _row(ours, 10)), "l2",
                {"claim": "optimisation-best", "part": "l2", "against": ours.method})
+        a, b = shared(ours, floor)
+        above = bootstrap(a[_row(ours, STEPS)], b[-1], statistic=_above)
+        yield ("error above the longest optimisation's", above, "share",
+               {"claim": "churches-near", "part": "gap", "method": ours.method, "against": floor.method})
     hybrids = [c for c in study.family("ReStyle-pSp + optimisation", curves) if c.plan <= 100]
     plain = study.family(FLOOR, curves)
     if hybrids and plain:

@@ -8,7 +8,8 @@ from .schema import FLAG, NATURAL, POSITIVE, RANGE, SIZE, TEXT, _build, _choice,
 from .schema import _number, _range, _read, _table
 
 MANIFESTS = ROOT / "data_manifests"
-LOSSES = ("l2", "perceptual", "lpips", "identity", "moco", "w_norm", "delta_norm", "adversarial")
+LOSSES = ("l2", "perceptual", "lpips", "identity", "moco", "attributes", "w_norm", "delta_norm",
+          "adversarial")
 NETWORKS = ("identity", "perceptual", "lpips", "attributes", "moco", "judge_identity", "judge_perceptual",
             "judge_attributes", "trunk")
 WHOLE = {"train": {"part": [0, 0.9]}, "test": {"part": [0.9, 1]}, "all": {}}       # of files, unless told

@@ -130,11 +130,12 @@ def errors(tables, ylabel, steps=None, trained=None, title="", log=False):
             axes.plot(xs, mean, "o-", ms=3.5, color=shade, label=f"{label} (n = {count[0]})")
         if trained is not None:
             axes.axvline(trained, color=QUIET, lw=0.9, ls=":", zorder=0)
-            axes.annotate("steps in training", (trained, 1), (4, -2), xycoords=axes.get_xaxis_transform(),
-                          textcoords="offset points", va="top", fontsize=7, color=QUIET)
+            axes.annotate("steps in training", (trained, 0), (4, 3), xycoords=axes.get_xaxis_transform(),
+                          textcoords="offset points", va="bottom", fontsize=7, color=QUIET)
         axes.set_yscale("log" if log else "linear")
         if not log:
             axes.set_ylim(bottom=0)
         axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.legend()
+        many = len(lines) > 4
+        axes.legend(loc="upper left" if many else "best", bbox_to_anchor=(1, 1) if many else None)
     return figure

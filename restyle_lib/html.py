@@ -36,6 +36,7 @@ th, td { border-bottom: 1px solid #ddd; padding: .2rem .7rem .2rem 0; text-align
 td.number { font-variant-numeric: tabular-nums; text-align: right; }
 .math { display: block; margin: .8rem auto; }
 .prompt, .anchor-link { display: none; } .output_stderr, .ansi-red-fg { color: #a40000; }
+.holds { color: #0b5394; } .fails { color: #a23c00; }
 .failed { color: #a40000; font-weight: 600; } .quiet { color: #666; font-size: .88rem; }
 """
 

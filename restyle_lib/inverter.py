@@ -70,6 +70,11 @@ class Inverter:
         """The average style w_mean [k, d]."""
         return self.generator.w_mean.detach().clone()
 
+    @property
+    def base(self):
+        """What codes are added to at every step: None for residuals, the average style for absolute ones."""
+        return self.start if getattr(self.encoder, "absolute", False) else None
+
     @cached_property
     def start_image(self):
         """The average style's image [C, H, W] at encoder size."""
@@ -100,7 +105,7 @@ class Inverter:
                 callback(t, now, active)
 
         trajectory = refine(self.encode, synthesize, images, start, start_images=start_images, steps=steps,
-                            tolerance=tolerance, callback=follow, timed=timed)
+                            tolerance=tolerance, callback=follow, timed=timed, base=self.base)
         return trajectory.replace(noise=self.noise, generator=self.fingerprint)
 
     def rerender(self, trajectory, full=False):

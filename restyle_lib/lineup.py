@@ -4,22 +4,25 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import data, scoring
+from . import data, scoring, weights
 from .comparison import METRICS, curves, envelope
 from .domains import RenderedSource, load_domain
 from .errors import UserError
 from .methods import kept, registry
 from .methods.optimise import plans
 from .metrics import to_floats
-from .weights import load_generator
+from .tables import Table
+from .training import inherit
+from .weights import load_generator, load_network, shipped
 
 class Shipped(NamedTuple):
     """An encoder of a domain. weights: their name after "DOMAIN/"; refines: it takes several steps; hybrid:
-    optimisations begin with its latents."""
+    optimisations begin with its latents. prefix: "naive:" feeds it its own output."""
     label: str
     weights: str
     refines: bool = False
     hybrid: bool = False
+    prefix: str = ""
 
 
 ENCODERS = (            # the last two are controls that keep scheme and head apart
@@ -30,6 +33,10 @@ ENCODERS = (            # the last two are controls that keep scheme and head ap
     Shipped("IDInvert, encoder", "idinvert"),
     Shipped("pSp, single head", "psp-single"),
     Shipped("ReStyle, N = 1", "restyle-one"),
+)
+NAIVE = (               # Figure 16: against one-pass encoders that are fed their own output
+    *ENCODERS[:2], Shipped("naive pSp", "psp", refines=True, prefix="naive:"),
+    Shipped("naive e4e", "e4e", refines=True, prefix="naive:"),
 )
 REFINED = tuple(encoder.label for encoder in ENCODERS if encoder.refines)
 FLOOR = "optimisation in W+"                            # the family whose longest plan is a generator's floor
@@ -48,11 +55,12 @@ class Entry(NamedTuple):
         return self.plan > 0
 
 
-def lineup(domain, generator=None, device="cpu", *, steps=10, longest=200, hybrid=50, more=()):
+def lineup(domain, generator=None, device="cpu", *, steps=10, longest=200, hybrid=50, more=(),
+           encoders=ENCODERS):
     """(entries, lines that name what is missing): every method of the paper that this domain has weights for.
 
     steps: of iterative encoders. longest, hybrid: the longest plans of optimisation and of hybrids (0: none).
-    more: {label: spec} of somebody's own methods."""
+    more: {label: spec} of somebody's own methods. encoders: which of them, NAIVE or ENCODERS."""
     entries, missing, there = [], [], []
 
     def add(label, spec, family, plan=0, **settings):
@@ -64,9 +72,10 @@ def lineup(domain, generator=None, device="cpu", *, steps=10, longest=200, hybri
         entries.append(Entry(label, found, family, plan))
         return True
 
-    for encoder in ENCODERS:
+    for encoder in encoders:
         iterative = {"steps": steps} if encoder.refines else {}
-        if add(encoder.label, f"{domain.name}/{encoder.weights}", encoder.label, **iterative):
+        spec = f"{encoder.prefix}{domain.name}/{encoder.weights}"
+        if add(encoder.label, spec, encoder.label, **iterative):
             there.append(encoder)
     if longest and "idinvert" in [encoder.weights for encoder in there]:
         add("IDInvert", f"domain-guided:{domain.name}/idinvert", "IDInvert", 100)
@@ -97,6 +106,20 @@ def measure(entries, images, names, generator, domain, judges, *, few=4, folder=
         made[entry.label] = found
         scorer.add(found, images[:count], names[:count], method=entry.label)
     return scorer.scores(), made, failed
+
+
+def budgets(domain):
+    """A row for each encoder that ships for a domain: head, parameters and what its training has seen."""
+    rows = Table()
+    for encoder in ENCODERS:
+        name = f"{domain.name}/{encoder.weights}"
+        if name in shipped():
+            facts, network = weights.facts(name), load_network(name, "encoder")
+            warm, passes = inherit.passes(facts)
+            rows.append({"domain": domain.name, "method": encoder.label, "head": facts["training"]["head"],
+                         "parameters": sum(p.numel() for p in network.parameters()),
+                         "steps each": facts["training"]["steps"], "passes": passes, "warm passes": warm})
+    return rows
 
 
 def envelopes(entries, found):

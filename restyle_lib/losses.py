@@ -2,7 +2,9 @@
 
 A `LossSet` holds a domain's weights and networks; the same code serves every domain.
 """
+import importlib.util
 from itertools import pairwise
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +12,7 @@ from torch import nn
 
 from .errors import UserError, suggest
 
-IMAGE_TERMS = ("l2", "perceptual", "lpips", "identity", "moco")
+IMAGE_TERMS = ("l2", "perceptual", "lpips", "identity", "moco", "attributes")
 LATENT_TERMS = ("w_norm", "delta_norm", "adversarial")
 TERMS = IMAGE_TERMS + LATENT_TERMS
 
@@ -93,17 +95,45 @@ class LatentPool:
         return torch.cat(out)
 
 
+class OwnLoss(nn.Module):
+    """A reader's loss "module.py:function" (the file relative to `folder`): function(output, target), both
+    [B, C, H, W] in [-1, 1], gives one number for the batch. UserError where it does not."""
+
+    def __init__(self, spec, folder="."):
+        super().__init__()
+        self.spec, (file, _, name) = spec, str(spec).partition(":")
+        self.path = Path(folder) / file
+        try:
+            found = importlib.util.spec_from_file_location(self.path.stem, self.path)
+            module = importlib.util.module_from_spec(found)
+            found.loader.exec_module(module)
+            self.function = getattr(module, name)
+        except Exception as error:
+            told = f"{type(error).__name__}: {error}"
+            raise UserError(f"the loss {spec} cannot be read from {self.path} ({told}); accepted: "
+                            "FILE.py:FUNCTION, the file relative to the plan's folder") from None
+
+    def forward(self, output, target):
+        value = self.function(output, target)
+        if not torch.is_tensor(value) or value.dim() or output.requires_grad != value.requires_grad:
+            shown = f"a tensor {list(value.shape)}" if torch.is_tensor(value) else f"a {type(value).__name__}"
+            raise UserError(f"the loss {self.spec} returned {shown}; accepted: a scalar tensor for the whole "
+                            "batch that depends on the output, such as (output - target).abs().mean()")
+        return value
+
+
 class LossSet:
     """The weighted sum of a domain's losses: (output, target, latent) -> (total, {term: unweighted scalar}).
 
     weights: {term: weight}; those of weight 0 cost nothing. networks: "perceptual" and "lpips" (which have a
-    `distance`), "identity" and "moco" (giving unit features), "discriminator"; all but the last are frozen.
+    `distance`), "identity" and "moco" (giving unit features), "attributes" (a reader with a `difference`: a
+    smile hardly counts in pixels), "discriminator"; all but the last are frozen.
     What they see in a target is computed once for as long as the same tensor is passed."""
 
     def __init__(self, weights, networks=None, w_mean=None):
         for name in weights:
-            if name not in TERMS:
-                raise suggest(name, TERMS, "loss")
+            if name not in TERMS and not isinstance((networks or {}).get(name), OwnLoss):
+                raise suggest(name, [*TERMS, "FILE.py:FUNCTION"], "loss")
         self.weights = {name: float(weight) for name, weight in weights.items() if weight}
         if not self.weights:
             raise UserError(f"every loss has weight 0; give a positive weight to one of {', '.join(TERMS)}")
@@ -127,8 +157,12 @@ class LossSet:
     def _term(self, name, output, target, latent, stage):
         if name == "l2":
             return l2(output, target)
+        if name not in TERMS:
+            return self.networks[name](output, target)
         if name in ("perceptual", "lpips"):
             return self.networks[name].distance(output, self._features(name, target)).mean()
+        if name == "attributes":
+            return self.networks[name].difference(output, self._features(name, target))
         if name in ("identity", "moco"):
             return cosine_loss(self.networks[name](output), self._features(name, target))
         if latent is None:

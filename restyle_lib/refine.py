@@ -15,14 +15,16 @@ class Step(NamedTuple):
     image: torch.Tensor       # [B, C, H, W] in [-1, 1], y_t of Equation 4
 
 
-def step(encode, synthesize, images, latent, reconstruction):
+def step(encode, synthesize, images, latent, reconstruction, base=None):
     """From w_t [B, k, d] and its image y_t to w_t+1 and y_t+1; `images`, y: [B, C, H, W] in [-1, 1]. -> Step
 
-    What comes in is detached: no gradient flows from one step to the one before (as published)."""
+    What comes in is detached: no gradient flows from one step to the one before (as published).
+    base [k, d]: what an ablation adds codes to in place of w_t."""
     latent, reconstruction = latent.detach(), reconstruction.detach()
     residual = encode(torch.cat([images, reconstruction], dim=1))             # Equations 1 and 2
     if residual.shape != latent.shape:
         raise UserError(f"the encoder gives latents {list(residual.shape)}, not {list(latent.shape)}")
+    residual = residual if base is None else residual + (base - latent)
     latent = latent + residual                                                # Equation 3
     return Step(residual, latent, synthesize(latent))                         # Equation 4
 
@@ -34,14 +36,14 @@ def one_pass(encoder, channels):
 
 @torch.no_grad()
 def refine(encode, synthesize, images, start, *, start_images=None, steps, tolerance=0.0, callback=None,
-           timed=False):
+           timed=False, base=None):
     """Inverts `images` [B, C, H, W] in [-1, 1] in T = `steps` steps -> Trajectory. Raises UserError.
 
     encode: [B, 2C, H, W] -> residuals [B, k, d]. synthesize: [B, k, d] -> [B, C, H, W], pooled from full.
     start: [k, d] or [B, k, d]; start_images: its image, [C, H, W] or [B, C, H, W], or synthesize(start).
     tolerance: an image is done when the RMS of its residual is below tolerance x the standard deviation
     of its w; it leaves the batch, its later rows repeat. callback(t, Step, active [n] rows): every step.
-    timed: seconds [T+1, B] so far, a batch's time divided among the images in it (warm up before)."""
+    timed: seconds [T+1, B] so far, a batch's divided among its images (warm up before). base: see `step`."""
     if steps < 1:
         raise UserError(f"steps={steps}: at least 1 step is needed")
     batch, started = len(images), _now(images, timed)
@@ -62,7 +64,7 @@ def refine(encode, synthesize, images, start, *, start_images=None, steps, toler
         if not len(active):
             continue
         started = _now(images, timed)
-        now = step(encode, synthesize, images[active], latent, image)
+        now = step(encode, synthesize, images[active], latent, image, base)
         seconds[t][active.cpu()] += (_now(images, timed) - started) / len(active)
         latents[t][active], pictures[t][active] = now.latent, now.image
         if callback is not None:

@@ -3,8 +3,9 @@ import base64
 import html
 import io
 import json
+import re
 
-from . import claims, runs, workbook
+from . import claims, ledger, runs, workbook
 from .errors import UserError
 from .files import atomic
 from .html import page
@@ -124,26 +125,62 @@ def _plain(text):
 
 
 def _claims(folder):
-    """Rows of 90_claims/claims.json, the claims notebook's own file; without it, of what is recorded."""
-    path = folder / "90_claims" / "claims.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else claims.table(folder, True)
+    """(rows, sentence): those of 90_claims/claims.json, the claims notebook's own file, unless something was
+    recorded since; else of what is recorded; none, and why, if the claims cannot be read."""
+    kept, rows = folder / "90_claims" / "claims.json", []
+    newest = max((p.stat().st_mtime for p in folder.glob("*/records.jsonl") if p.parent != kept.parent),
+                 default=0)
+    try:
+        if kept.exists() and kept.stat().st_mtime >= newest:
+            rows = json.loads(kept.read_text(encoding="utf-8"))
+        rows = rows or ledger.columns(ledger.read(folder), measured=True)
+        absent = [c for c in claims.load() if c not in {row["claim"] for row in rows}] if rows else []
+    except (UserError, ValueError) as error:
+        return [], f"The claims are not shown: {error}."
+    hardware, told = {row.get("hardware") for row in rows} - {None, ""}, []
+    if len(hardware) == 1:                                # the same for all: a sentence instead of a column
+        rows = [{key: text for key, text in row.items() if key != "hardware"} for row in rows]
+        told = [f"Measured on {hardware.pop()}."]
+    if rows:
+        verdicts = [_verdict(line) for row in rows for world in claims.WORLDS
+                    for line in str(row.get(world, "")).split("\n")]
+        told.insert(0, f"{verdicts.count('holds')} hold and {verdicts.count('fails')} do not, counted once "
+                       "for each world and domain; the paper's column says where it shows them.")
+    return rows, " ".join(told + [f"Not measured: {', '.join(absent)}."] * bool(absent))
 
 
 def _claims_html(folder):
-    rows = _claims(folder)
-    if not rows:
+    rows, sentence = _claims(folder)
+    if not rows and not sentence:
         return ""
-    head = "".join(f"<th>{html.escape(k)}</th>" for k in rows[0])
-    cells = "".join("<tr>" + "".join(f"<td>{html.escape(str(v))}</td>" for v in r.values()) + "</tr>\n"
-                    for r in rows)
-    return f"<h2>Claims</h2><table><thead><tr>{head}</tr></thead><tbody>\n{cells}</tbody></table>"
+    head = "".join(f"<th>{html.escape(k)}</th>" for k in (rows[0] if rows else ()))
+    cells = "".join("<tr>" + "".join(_claim_cell(*pair) for pair in r.items()) + "</tr>\n" for r in rows)
+    return (f"<h2>Claims</h2><p class='quiet'>{html.escape(sentence)}</p>"
+            f"<table><thead><tr>{head}</tr></thead><tbody>\n{cells}</tbody></table>")
+
+
+def _claim_cell(column, text):
+    """A cell; in the columns of the worlds its lines have the colour of the verdicts, which they also say."""
+    lines = map(html.escape, str(text).split("\n"))
+    if column in claims.WORLDS:
+        lines = (f"<span class='{_verdict(line)}'>{line}</span>" for line in lines)
+    return f"<td>{'<br>'.join(lines)}</td>"
+
+
+def _verdict(line):
+    """The class of a line such as "avatars: does not hold, ..."."""
+    told = re.match(rf"(?:[^:,]*: )?({claims.FAILS}|{claims.HOLDS}|{claims.UNKNOWN})\b", line)
+    return {claims.FAILS: "fails", claims.HOLDS: "holds", claims.UNKNOWN: "quiet"}[told[1]] if told else ""
 
 
 def _claims_markdown(folder):
-    rows = _claims(folder)
-    line = "| " + " | ".join(rows[0]) + " |" if rows else ""
-    return ["## Claims", "", line, "|---" * len(rows[0]) + "|",
-            *("| " + " | ".join(map(str, r.values())) + " |" for r in rows), ""] if rows else []
+    rows, sentence = _claims(folder)
+    if not rows and not sentence:
+        return []
+    line = ["| " + " | ".join(rows[0]) + " |", "|---" * len(rows[0]) + "|"] if rows else []
+    cells = ("| " + " | ".join(str(v).replace("|", "\\|").replace("\n", "<br>") for v in r.values()) + " |"
+             for r in rows)
+    return ["## Claims", "", sentence, "", *line, *cells, ""]
 
 
 def _title(name):

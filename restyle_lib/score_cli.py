@@ -31,14 +31,21 @@ def score(outputs, targets, domain, official, out, device):
 
 @click.command()
 @click.argument("run")
-def claims(run):
-    """Say which of the paper's claims a run bears out."""
-    from . import claims
+@click.argument("also", nargs=-1)
+@click.option("--strict", is_flag=True, help="Fail if a measured claim does not hold.")
+def claims(run, also, strict):
+    """Say which of the paper's claims a run bears out; ALSO: runs that fill in what it did not measure."""
+    from . import ledger
 
-    table = claims.table(runs.run_folder(run))
-    hardware = dict.fromkeys(h for row in table if (h := row.pop("hardware")))
+    entries = ledger.read(*(runs.run_folder(name) for name in (run, *also)))
+    table, rows = ledger.columns(entries, numbers=False), ledger.details(entries)
     for row in table:
-        del row["the paper says"], row["quantity"]
-    click.echo(f"{table!r}\n{claims.count(table)}")
+        del row["where"], row["the paper says"], row["quantity"]
+    hardware = dict.fromkeys(h for row in rows if (h := row.pop("hardware")))
+    click.echo(f"{table!r}\n\n{rows!r}\n\n{ledger.agreement(entries)!r}\n\n{ledger.count(entries)}")
     for words in hardware:
         click.echo(f"hardware: {words}")
+    if not entries:
+        click.echo(f"{run} holds no record of a claim; make them: python -m restyle_lib run all --run {run}")
+    if strict:
+        ledger.strict(entries)

@@ -34,7 +34,7 @@ class Table(list):
 def _text(value):
     if value is None:
         return "–"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value).replace("\n", "; ")
 
 
 def _cell(value):
@@ -42,7 +42,8 @@ def _cell(value):
         target = html.escape(value.target, quote=True)
         return f"<td {LEFT}><a href='{target}'>{html.escape(value.text)}</a></td>"
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return f"<td {RIGHT if number else LEFT}>{html.escape(_text(value))}</td>"
+    lines = map(html.escape, [_text(value)] if value is None or number else str(value).split("\n"))
+    return f"<td {RIGHT if number else LEFT}>{'<br>'.join(lines)}</td>"
 
 
 def workbook_map():

@@ -237,6 +237,8 @@ def test_times_have_a_row_for_each_head_and_a_ratio():
     assert twice.ratio()[:3] == (2, 2, 2)
     (_, value, _, where), = heads.evidence(timing=twice)
     claims.check("time", {"world": "published", "low": value.low, **where})
+    *_, (_, seconds, _, where) = heads.evidence(timing=twice._replace(device="cuda"))
+    assert seconds.estimate == 5 and where["claim"] == "half-second", "five steps of the single head"
     short = heads.Timing({head: np.ones((2, 3)) for head in heads.HEADS}, 1)
     assert not [*heads.evidence(timing=short)], "the claim is about five steps"
     with pytest.raises(UserError, match="at least one"):

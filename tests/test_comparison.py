@@ -3,6 +3,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tiny
 
 from restyle_lib import comparison, comparison_claims, figures_comparison
 from restyle_lib.errors import UserError
@@ -102,7 +103,8 @@ def test_the_graph_has_a_point_a_line_and_an_envelope():
 
 def evidence(*parts, plans=None, entries=()):
     found = {kind: curves(*parts, kind=kind, plans=plans) for kind in ("l2", "identity")}
-    study = SimpleNamespace(entries=list(entries), few=3, floor=lambda c: c.get("optimisation in W+, 30"))
+    study = SimpleNamespace(entries=list(entries), few=3, floor=lambda c: c.get("optimisation in W+, 30"),
+                            family=lambda name, c: [])
     return {where["claim"]: (value, where) for _, value, _, where in comparison_claims.evidence(study, found)}
 
 
@@ -119,6 +121,31 @@ def test_the_claims_are_decided_by_the_curves():
     assert found["ten-fine"][0] == pytest.approx(1.05)
     assert found["order-faster"][0] == pytest.approx(100)
     assert "optimisation-best" not in found, "the longest plan is short of 1,500"
+
+
+def test_equal_images_are_a_comparison_of_their_own():
+    refined = rows("ReStyle-pSp", [1.0, 0.5, 0.4, 0.35, 0.3, 0.2], range(6), spread=0.1)
+    found = evidence(refined, rows("pSp, equal images", [1.0, 0.45], [0, 1], spread=0.1))
+    assert found["psp-better-images"][0].estimate == pytest.approx(-0.25) and "psp-better" not in found
+    assert found["first-worse"][0].estimate == pytest.approx(0.05)
+
+
+def test_the_gain_on_one_domain_is_laid_beside_the_gain_on_another():
+    found = {name: {"l2": curves(rows("ReStyle-pSp", [1.0, ours], [0, 5], spread=0.1),
+                                 rows("pSp", [1.0, theirs], [0, 1], spread=0.1))}
+             for name, ours, theirs in (("faces", 0.3, 0.4), ("cars", 0.2, 0.4))}
+    (_, gain, _, where), = comparison_claims.across(found)
+    assert gain.estimate == pytest.approx(0.3 / 0.4 - 0.2 / 0.4) and gain.count == 3
+    assert (where["domain"], where["against"]) == ("cars", "faces")
+    assert not [*comparison_claims.across({"faces": found["faces"], "other": {"l2": {}}})]
+
+
+def test_one_step_of_the_loop_is_the_encoder_alone():
+    network, images = tiny.inverter(single=True), tiny.images()
+    study = SimpleNamespace(entries=[Entry("pSp", SimpleNamespace(inverter=network), "pSp")], images=images,
+                            made={"pSp": network(images, steps=1)})
+    (_, value, _, where), = comparison_claims._one_step(study)
+    assert value <= 1e-6 and where["claim"] == "one-pass"
 
 
 def test_a_quality_that_optimisation_never_reached_says_nothing_unless_it_took_long_enough():

@@ -122,7 +122,7 @@ def test_links_resolve(path):
 
 
 def test_every_notebook_has_times_sizes_and_a_place_in_the_gallery():
-    assert set(profiles.SECONDS) == {row[0] for row in profiles.SIZES} == set(NAMES)
+    assert {row[0] for row in profiles.SIZES} <= set(profiles.SECONDS) == set(NAMES)
     sections = re.findall(
         r"^## (\w+): ", (ROOT / "outputs/gallery/RESULTS.md").read_text(encoding="utf-8"), re.M
     )

@@ -32,13 +32,13 @@ def test_a_domain_lists_what_it_has_and_names_what_it_lacks():
     domain = load_domain("avatars")
     entries, missing = lineup.lineup(domain, steps=3, longest=30, hybrid=10)
     labels = [entry.label for entry in entries]
-    there = [label for label, name in lineup.ENCODERS if f"avatars/{name}" in weights.shipped()]
+    there = [e.label for e in lineup.ENCODERS if f"avatars/{e.weights}" in weights.shipped()]
     assert "ReStyle-pSp" in there and labels[:len(there)] == there
     assert [label for label in labels if label.startswith("optimisation in W+")] == [
         "optimisation in W+, 10", "optimisation in W+, 30"]
     assert entries[0].method.steps == 3 and not entries[0].costly
     assert all(entry.costly for entry in entries if entry.plan)
-    gone = [label for label, name in lineup.ENCODERS if f"avatars/{name}" not in weights.shipped()]
+    gone = [e.label for e in lineup.ENCODERS if f"avatars/{e.weights}" not in weights.shipped()]
     assert [line.split(":")[0] for line in missing] == gone
 
 

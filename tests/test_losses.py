@@ -6,13 +6,18 @@ import torch.nn.functional as F
 from restyle_lib import losses
 from restyle_lib.errors import UserError
 from restyle_lib.losses import LatentDiscriminator, LatentPool, LossSet
-from restyle_lib.models.features import IdentityNet, PerceptualNet
+from restyle_lib.models.features import AttributeReader, IdentityNet, PerceptualNet
+
+
+READ = [{"name": "yaw", "kind": "real", "low": -40, "high": 20, "weight": 3},
+        {"name": "hat", "kind": "binary"}, {"name": "hair", "kind": "category", "classes": 3}]
 
 
 @pytest.fixture(scope="module")
 def networks():
     torch.manual_seed(0)
     return {"perceptual": PerceptualNet((32, 32)), "identity": IdentityNet((32, 32)),
+            "attributes": AttributeReader(READ, (32, 32), channels=(4, 4, 4, 8)).eval(),
             "discriminator": LatentDiscriminator(8)}
 
 
@@ -41,6 +46,19 @@ def test_adversarial_terms_follow_their_formulas(networks):
     assert torch.allclose(losses.discriminator_loss(judge, real, fake), logistic, atol=1e-6)
 
 
+def test_what_a_reader_finds_differs_by_hand(networks):
+    class Fixed(AttributeReader):
+        def forward(self, images):
+            shown = images.flatten(1)
+            return {"yaw": 30 * shown[:, 0], "hat": shown[:, 1], "hair": shown[:, 2:5]}
+
+    reader, a, b = Fixed(READ, (32, 32), channels=(4, 4, 4, 8)), torch.rand(2, 5), torch.rand(2, 5)
+    far = F.smooth_l1_loss(a * torch.tensor([1, 2, 2, 2, 2]), b * torch.tensor([1, 2, 2, 2, 2]), beta=0.25,
+                           reduction="none").mean(0)
+    expected = (3 * far[0] + far[1] + far[2:].sum()) / 5                       # half of yaw's range is 30
+    assert torch.allclose(LossSet({"attributes": 1}, {"attributes": reader})(a, b)[0], expected)
+
+
 def test_r1_of_a_linear_judge_is_its_squared_weight():
     weight = torch.randn(8)
     assert torch.allclose(losses.r1(lambda w: w @ weight, torch.randn(5, 8)), weight.square().sum())
@@ -51,8 +69,8 @@ def test_r1_of_a_linear_judge_is_its_squared_weight():
 
 @pytest.mark.parametrize("batch, channels", [(1, 3), (2, 1), (4, 3)])
 def test_the_total_is_the_weighted_sum_at_any_batch(networks, batch, channels):
-    weights = {"l2": 1.0, "perceptual": 0.8, "identity": 0.1, "w_norm": 0.03, "delta_norm": 0.01,
-               "adversarial": 0.1}
+    weights = {"l2": 1.0, "perceptual": 0.8, "identity": 0.1, "attributes": 2.0, "w_norm": 0.03,
+               "delta_norm": 0.01, "adversarial": 0.1}
     (output, target), latent = pair(batch, channels), torch.randn(batch, 5, 8, requires_grad=True)
     total, terms = LossSet(weights, networks, torch.zeros(8))(output, target, latent=latent)
     assert list(terms) == list(weights)
@@ -63,7 +81,7 @@ def test_the_total_is_the_weighted_sum_at_any_batch(networks, batch, channels):
 
 def test_perfect_reconstructions_cost_nothing(networks):
     image = pair()[1]
-    total, _ = LossSet({"l2": 1, "perceptual": 0.8, "identity": 0.1}, networks)(image, image)
+    total, _ = LossSet({"l2": 1, "perceptual": 0.8, "identity": 0.1, "attributes": 1}, networks)(image, image)
     assert total.abs() < 1e-6
 
 

@@ -26,7 +26,8 @@ def calls(monkeypatch):
 def test_each_network_is_trained_on_those_before_it(calls, tmp_path):
     domain, done = train_world("avatars", tmp_path, methods=("restyle-psp", "psp", "restyle-e4e"), say=list)
     assert list(done) == ["perceptual", "attributes", "identity", "generator", "warm-restyle-single",
-                          "restyle-psp", "warm-onepass-pyramid", "psp", "restyle-e4e"]
+                          "restyle-psp", "warm-onepass-pyramid", "psp", "restyle-e4e",
+                          "perceptual-judge", "identity-judge", "attributes-judge"]
     assert domain.networks["identity"] == str(tmp_path / "identity" / "last")
     grown = next(arguments[0] for kind, arguments, _ in calls if kind == "grown")
     assert grown.networks["attributes"] == str(tmp_path / "attributes" / "last")

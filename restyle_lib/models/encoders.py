@@ -68,16 +68,18 @@ class Encoder(nn.Module):
     """E(x [B, in_channels, H, W] in [-1, 1]) -> [B, n_styles, w_dim]; ReStyle: x is image and reconstruction.
 
     head_channels: the width inside the heads (None: w_dim, or what suits a small backbone). `stage`, of a
-    progressive encoder: how many offsets are active (None: all). options: the backbone's."""
+    progressive encoder: how many offsets are active (None: all). absolute: an ablation's, each step's codes
+    add to the average style and not to the step before. options: the backbone's."""
 
     def __init__(self, backbone="irse50", head="single", progressive=False, n_styles=18, w_dim=512,
-                 in_channels=6, input_size=(256, 256), head_channels=None, **options):
+                 in_channels=6, input_size=(256, 256), head_channels=None, absolute=False, **options):
         super().__init__()
         if head not in ("single", "pyramid"):
             raise suggest(head, ("single", "pyramid"), "head")
         self.config = dict(backbone=backbone, head=head, progressive=progressive, n_styles=n_styles,
                            w_dim=w_dim, in_channels=in_channels, input_size=list(input_size),
-                           head_channels=head_channels, **options)
+                           head_channels=head_channels, **({"absolute": True} if absolute else {}), **options)
+        self.absolute = absolute
         self.n_styles, self.w_dim, self.progressive, self.stage = n_styles, w_dim, progressive, None
         self.in_channels, self.input_size = in_channels, tuple(input_size)
         self.backbone = build_backbone(backbone, in_channels, **options)

@@ -83,7 +83,8 @@ def feature_distance(a, b, weights, epsilon=1e-10):
 class AttributeReader(nn.Module):
     """Images -> {name: prediction}: reals [B] in their unit; probabilities: binaries [B], categories [B, n].
 
-    attributes: dicts of name, kind (real, binary, category), and low, high (real) or classes (category)."""
+    attributes: dicts of name, kind (real, binary, category), and low, high (real) or classes (category);
+    perhaps a weight in `difference`, otherwise 1."""
 
     def __init__(self, attributes, input_size=(64, 64), backbone="irse_small", channels=None):
         super().__init__()
@@ -115,6 +116,16 @@ class AttributeReader(nn.Module):
             out[a["name"]] = {"real": value * half + centre, "binary": value.sigmoid(),
                               "category": value.softmax(-1)}[a["kind"]]
         return out
+
+    def difference(self, images, read):
+        """How unlike images are to what was `read` (forward) of others: Huber differences of reals over half
+        their range and of probabilities doubled, the weighted mean over attributes, a scalar."""
+        found, total = self(images), 0.0
+        for a in self.attributes:
+            name, scale = a["name"], 1 / _range(a)[1] if a["kind"] == "real" else 2.0
+            gap = F.smooth_l1_loss(scale * found[name], scale * read[name], beta=0.25, reduction="sum")
+            total = total + a.get("weight", 1.0) * gap / len(images)
+        return total / sum(a.get("weight", 1.0) for a in self.attributes)
 
     def loss(self, images, targets, emphasis=None):
         """targets: {name: [B]}, reals in their unit -> (mean over attributes, {name: scalar}).

@@ -12,8 +12,11 @@ from .draws import attribute_table, cdf, in_chunks, linked, normal, opened, pick
 from .looks import PLAIN
 from .shapes import REGIONS  # noqa: F401  (part of a world's interface)
 
-VERSION = 2
+VERSION = 3
 FOCUS = {"eyes": 0.75, "mouth": 0.75, "glasses": 0.375, "head": 0.25, "hair": 0.25}  # see splits.focus
+READING = {"smile": 4, "mouth_open": 2, "gaze_x": 2}          # weights in readers' losses, others 1
+EMPHASIS = {"smile": 60, "mouth_open": 50, "eye_open": 15, "gaze_x": 10, "glasses": 6, "eye_melanin": 6,
+            "gaze_y": 5, "beard": 4, "glasses_tint": 3, "hat": 3}   # ... in what a generator learns to draw
 HAIR_STYLES = ("bald", "short", "fringe", "parted", "long", "curly", "bun")
 HAIR_SHARES = (0.07, 0.20, 0.15, 0.17, 0.22, 0.11, 0.08)
 GREY_WITH_AGE, GLASSES_WITH_AGE = 0.55, 0.70                 # correlation of the underlying normals

@@ -9,7 +9,7 @@ import torch
 
 from .shapes import bump, ramp, smooth, waves
 
-EYE_HEIGHT, BROW_HEIGHT, MOUTH_HEIGHT = 0.02, 0.23, -0.50
+EYE_HEIGHT, BROW_HEIGHT, MOUTH_HEIGHT = 0.02, 0.27, -0.51
 
 
 def colour(*rgb):
@@ -79,15 +79,15 @@ def paint_skin(u, v, a, n, skin, look):
 
 def paint_mouth(out, u, v, a, pixel, skin):
     """Lips, teeth and the inside of the mouth; returns albedo and the share of the mouth [B, P]."""
-    half = 0.155 + 0.075 * a["mouth_width"] + 0.035 * a["smile"]
+    half = 0.200 + 0.080 * a["mouth_width"] + 0.045 * a["smile"]
     x = u * 0.78 / half
     dome = (1 - x * x).clamp(min=0)
-    line = MOUTH_HEIGHT + a["smile"] * 0.085 * (x.clamp(-1.3, 1.3).square() - 0.40)
-    gap = 0.125 * a["mouth_open"] * dome.sqrt()
+    line = MOUTH_HEIGHT + a["smile"] * 0.125 * (x.clamp(-1.3, 1.3).square() - 0.40)
+    gap = 0.170 * a["mouth_open"] * dome.sqrt()
     upper, lower = line + 0.30 * gap, line - 0.70 * gap
     bow = 1 - 0.35 * torch.exp(-(x / 0.16) ** 2)
-    top = upper + (0.022 + 0.026 * a["lip_fullness"]) * dome.sqrt() * bow
-    bottom = lower - (0.028 + 0.036 * a["lip_fullness"]) * dome.sqrt()
+    top = upper + (0.030 + 0.030 * a["lip_fullness"]) * dome.sqrt() * bow
+    bottom = lower - (0.038 + 0.042 * a["lip_fullness"]) * dome.sqrt()
     edge = 1.6 * pixel
     inside = ramp(0.0, 0.10, dome)
     lips = smooth(torch.minimum(top - v, v - bottom), edge) * inside
@@ -98,7 +98,7 @@ def paint_mouth(out, u, v, a, pixel, skin):
     out = mix(out, rouge, 0.92 * lips)
     crease = bump(x, v - line, 0.95, 0.012 + 0.3 * pixel) * (1 - ramp(0.0, 0.12, a["mouth_open"]))
     out = out * (1 - 0.62 * crease)[:, None]
-    teeth = smooth(v - (upper - 0.055 - 0.2 * gap), edge) * (0.97 - 0.10 * x * x)
+    teeth = smooth(v - (upper - 0.065 - 0.2 * gap), edge) * (0.97 - 0.10 * x * x)
     mouth = mix(colour(.26, .07, .08).expand_as(out), colour(.93, .91, .86), teeth.clamp(0, 1))
     tongue = bump(x, v - lower - 0.01, 0.6, 0.035) * (1 - teeth.clamp(0, 1))
     out = mix(out, mix(mouth, colour(.66, .27, .28), tongue), hole)
@@ -108,10 +108,10 @@ def paint_mouth(out, u, v, a, pixel, skin):
 def paint_eye(out, u, v, a, n, pixel, side, skin, look):
     """One eye with lids, lashes, iris, highlight, make-up and brow; side is -1 or 1. Returns albedo and the
     eye's share."""
-    x = (u - side * (0.345 + 0.085 * a["eye_spacing"])) * 0.78
+    x = (u - side * (0.365 + 0.085 * a["eye_spacing"])) * 0.78
     y = v - EYE_HEIGHT
     size = 0.85 + 0.35 * a["eye_size"]
-    wide, high = 0.165 * look.eye_wide * size, 0.108 * look.eye_high * size * (0.12 + 0.88 * a["eye_open"])
+    wide, high = 0.195 * look.eye_wide * size, 0.140 * look.eye_high * size * (0.12 + 0.88 * a["eye_open"])
     y = y - x * side * 0.16 * a["eye_tilt"]
     dome = (1 - (x / wide) ** 2).clamp(min=0)
     top, bottom = high * dome ** 0.7, -0.62 * high * dome
@@ -120,15 +120,15 @@ def paint_eye(out, u, v, a, n, pixel, side, skin, look):
     socket = bump(x, y - 0.03, 1.5 * wide, 0.17)
     out = out * (1 - 0.13 * look.skin_detail * socket)[:, None]
     shadow_rgb = curve([[.35, .25, .45], [.20, .35, .50], [.45, .25, .22]], n["shadow"][:, :1])
-    shadow = bump(x, y - 0.11, 1.15 * wide, 0.075) * a["makeup"]
+    shadow = bump(x, y - 0.14, 1.15 * wide, 0.075) * a["makeup"]
     out = mix(out, shadow_rgb, 0.62 * shadow)
-    bags = bump(x, y + 0.11, 0.9 * wide, 0.03)
+    bags = bump(x, y + 0.13, 0.9 * wide, 0.03)
     out = out * (1 - look.skin_detail * (0.06 + 0.24 * a["age"]) * bags)[:, None]
     crease = bump(x, y - top - 0.045, 0.95 * wide, 0.016)
     out = out * (1 - 0.28 * crease)[:, None]
     ix, iy = x - 0.45 * wide * a["gaze_x"], y - 0.10 * high - 0.035 * a["gaze_y"]
     far = (ix * ix + iy * iy + 1e-6).sqrt()
-    iris_r = 0.083 * look.iris * size
+    iris_r = 0.104 * look.iris * size
     iris = curve([[.45, .62, .72], [.42, .55, .40], [.46, .32, .16], [.20, .12, .07]], a["eye_melanin"])
     dim = 0.25 * ramp(0.4, 1.0, (x / wide).abs()) + 0.30 * ramp(0.5, 1.1, y / (high + 0.01))
     ball = colour(.93, .92, .90) * (1 - dim)[:, None]

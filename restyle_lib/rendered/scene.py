@@ -10,7 +10,7 @@ from .looks import PLAIN, pen, vivid
 from .shapes import Canvas, angles, blend, bump, cast, pixel_grid, ramp, rotation, shade, smooth, vec
 from .worn import accessories, clothes
 
-ZOOM = 1.18                                                # how much closer than the unit frame the camera is
+ZOOM = 1.50                                                # how much closer than the unit frame the camera is
 
 
 def _background(grid, d, batch, flat):
@@ -51,8 +51,8 @@ def draw(a, lasting, detail, height, width, supersample, want_masks, look=PLAIN)
     head = rotation(a["yaw"] * degree, -a["pitch"] * degree, a["roll"] * degree)
     body = rotation(a["yaw"] * degree * 0.25, 0 * a["yaw"], a["roll"] * degree * 0.2)
     shift = 0.06 * (detail[:, 40:41] - 0.5)
-    origin = vec(shift, 0.04 + 0.04 * (detail[:, 41:42] - 0.5), 0.0)
-    base = vec(shift * 0.5, 0.07, 0.0)
+    origin = vec(shift, -0.01 + 0.04 * (detail[:, 41:42] - 0.5), 0.0)
+    base = vec(shift * 0.5, 0.02, 0.0)
     rx, ry, rz = 0.425 + 0.06 * (a["head_width"] - 0.5), 0.60, 0.50
     radii = vec(rx, ry, rz)
 

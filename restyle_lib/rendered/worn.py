@@ -43,9 +43,11 @@ def _hat(canvas, hit, head, origin, radii, style, a, d):
     tone = 0.15 + 0.6 * d[:, 50:51]
     hue = 6.2832 * d[:, 51:52]
     knit = torch.stack([tone + 0.14 * torch.cos(hue + s) for s in (0.0, 2.1, 4.2)], 1).clamp(0.03, 0.97)
-    grow = 1.09 + style["volume"]
-    size = vec(radii[:, :1] * grow, radii[:, 1:2] * (0.80 + style["volume"]), radii[:, 2:] * grow)
-    dome = hit(head, origin, vec(0 * a["age"], 0.14, -0.05), size)
+    volume = style["volume"] * (0.7 + 0.8 * a["hair_volume"])        # over the hair's two shells
+    grow = 1.06 * (1.03 + volume) + 0.02
+    tall = 1.06 * (0.86 + 0.9 * volume) + 0.02
+    size = vec(radii[:, :1] * grow, radii[:, 1:2] * tall, radii[:, 2:] * grow)
+    dome = hit(head, origin, vec(0 * a["age"], 0.12, -0.05), size)
     u, v = angles(dome.point, radii)
     band = 1 - 0.28 * ramp(0.56, 0.52, v)
     ribs = 1 + 0.10 * torch.sin(26 * u)
@@ -76,8 +78,8 @@ def _glasses(canvas, hit, head, origin, radii, a, d, pixel):
     shell = hit(head, origin, vec(zero, 0.0, 0.04),
                 vec(radii[:, :1] * 1.09, radii[:, 1:2] * 1.25, radii[:, 2:] * 1.06))
     u, v = angles(shell.point, radii)
-    x, y = u.abs() * 0.80 - 0.78 * (0.345 + 0.085 * a["eye_spacing"]) - 0.01, v - EYE_HEIGHT + 0.02
-    wide, high = 0.205 + 0.02 * d[:, 46:47], 0.150 + 0.03 * d[:, 47:48]
+    x, y = u.abs() * 0.80 - 0.78 * (0.365 + 0.085 * a["eye_spacing"]) - 0.01, v - EYE_HEIGHT + 0.02
+    wide, high = 0.235 + 0.02 * d[:, 46:47], 0.185 + 0.03 * d[:, 47:48]
     power = 2.0 + 3.0 * (1 - a["glasses_round"])
     wider, higher = (x / wide).abs().clamp(min=1e-4), (y / high).abs().clamp(min=1e-4)
     radius = (wider ** power + higher ** power) ** (1 / power)

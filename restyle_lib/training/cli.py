@@ -89,6 +89,27 @@ def train_encoder(force, dry_run, **settings):
     click.echo(commands.encoder(**settings, force=force, resume=not force))
 
 
+@train.command("ablation")
+@click.argument("plan", required=False)
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="A folder for all variants.")
+@click.option("--only", multiple=True, help="A variant to train (default: all that need no GPU).")
+@click.option("--all", "everything", is_flag=True, help="Also those that wait for a GPU.")
+@click.option("--seeds", type=click.IntRange(min=1), help="Trainings of each variant (default: the plan's).")
+@click.option("--init-from", help="An encoder's name or path, for variants that start from one.")
+@click.option("--count", type=click.IntRange(min=1), help="Training images (default: all).")
+@click.option("--images", default=200, show_default=True, help="Held-out images to measure on.")
+@click.option("--steps", default=20, show_default=True, help="Steps to measure at.")
+@click.option("--device", default="auto", show_default=True)
+@click.option("--max-seconds", default=0.0, help="Save and stop after so long.")
+def train_ablation(plan, **settings):
+    """Train the variants of a plan (YAML) at equal compute."""
+    from .. import ablation
+    from . import ablation as arms
+
+    plan = arms.load(plan)
+    click.echo(ablation.rows(plan, arms.train(plan, **settings, say=click.echo)))
+
+
 @train.command("blend")
 @click.argument("parent")
 @click.argument("child")

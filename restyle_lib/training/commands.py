@@ -88,7 +88,7 @@ def _teacher(domain, kind, setting, device):
 
 def features(kind, domain, out, pairs=(), *, count=None, device="auto", **how):
     """Trains a network of `kind` (a row of presets.FEATURES) on a domain's images and their labels."""
-    from .features import settings_class, train_features
+    from .features import as_spec, settings_class, train_features
     domain, changes = data.load_domain(domain), _changes(settings_class(kind), pairs)
     dataset = data.domain_dataset(domain, "train")
     own = {"flip": domain.flip, "emphasis": dict(_of_world(dataset, "READING"))}
@@ -96,26 +96,29 @@ def features(kind, domain, out, pairs=(), *, count=None, device="auto", **how):
     images, labels, specs = labelled(dataset, "train", domain, count)
     held_out = labelled(dataset, held_out_split(dataset), domain, HELD_OUT)[:2]
     specs = weighted(specs, domain) if kind == "moco" else specs
+    if kind == "attributes":            # what a reader will weigh when it teaches encoders
+        specs = [{"weight": config.emphasis.get(spec["name"])} | spec for spec in map(as_spec, specs)]
     return train_features(kind, images, labels, out, attributes=specs, held_out=held_out, config=config,
                           device=device, facts={"domain": domain.name}, **how)
 
 
 def encoder(method, domain, out, pairs=(), *, size="embedded", count=None, generator=None, trunk=None,
-            init_from=None, device="auto", **how):
+            init_from=None, held_out=HELD_OUT, device="auto", **how):
     """Trains an encoder by a method of the presets -> the folder of its last state.
 
     trunk: a network's name or path, "none", or None for the domain's trunk or identity network.
+    held_out: how many images to validate on.
     """
     from .encoder import train_encoder
     domain, device = data.load_domain(domain), choose_device(device)
     config = encoder_settings(method, domain, pairs, size)
     dataset = data.domain_dataset(domain, "train")
-    geometry = dict(size=domain.encoder_size, fit=domain.fit)
+    geometry = dict(size=domain.encoder_size, fit=domain.fit, progress=not how.get("headless"))
     images = data.images(dataset, "train", count=count, **geometry)
     if set(dataset.splits) == {"train"}:                  # as FFHQ, which is tested on CelebA-HQ
         dataset = data.domain_dataset(domain, "test")
     split = held_out_split(dataset)
-    rows = dataset.split(split).spread(HELD_OUT)
+    rows = dataset.split(split).spread(held_out)
     source, held_out = dataset.split(split), data.images(dataset, split, indices=rows, **geometry)
     masks = source.masks(rows, domain.encoder_size) if hasattr(source, "masks") else None
     if trunk is None and init_from is None:

@@ -20,6 +20,7 @@ from ..optimizers import Ranger
 from ..refine import step as refine_step
 from .encoder_settings import FREE, EncoderTraining  # noqa: F401  (EncoderTraining: for callers)
 from .image_critic import ImageCritic
+from .inherit import runs_before
 from .latents import KnownLatents, LatentCritic, silence, stage_at
 from .loop import STATE, DataOrder, Loop
 from .validation import Validation
@@ -52,7 +53,8 @@ def train_encoder(images, out, config, *, domain, generator=None, networks=None,
         for line in trainer.start_from(trunk, init_from):
             print(line)
     validation = Validation(trainer, images if held_out is None else held_out, masks, out)
-    known = {"domain": domain.name, "losses": weights, "training": config.options()} | dict(facts or {})
+    before = {"before": runs} if (runs := runs_before(init_from)) else {}
+    known = {"domain": domain.name, "losses": weights, "training": config.options()} | before | (facts or {})
 
     def export(folder, step, **more):
         save_model(out / folder, trainer.exported(step), "encoder", generator=trainer.inverter.fingerprint,
@@ -106,7 +108,8 @@ class EncoderTrainer:
             torch.manual_seed(c.seed)
             channels = domain.channels * (2 if c.scheme == "restyle" else 1)
             self.encoder = Encoder(domain.backbone, c.head, c.progressive, generator.n_styles,
-                                   generator.w_dim, channels, domain.encoder_size, domain.head_channels)
+                                   generator.w_dim, channels, domain.encoder_size,
+                                   c.head_channels or domain.head_channels, absolute=c.codes == "absolute")
             own = {"delta_norm": c.delta_norm, "adversarial": c.adversarial}
             weights = losses | {name: weight for name, weight in own.items() if weight}
             self.critic = LatentCritic(generator.w_dim, device=device) if weights.get("adversarial") else None
@@ -220,7 +223,8 @@ class EncoderTrainer:
         latent, picture = self.start.expand(batch, -1, -1), self.start_image.expand(batch, -1, -1, -1)
         for _ in range(self.c.steps):
             with self._autocast():
-                now = refine_step(self.noisy.encode, self.noisy.synthesize, images, latent, picture)
+                now = refine_step(self.noisy.encode, self.noisy.synthesize, images, latent, picture,
+                                  self.noisy.base)
             loss, parts = self.losses(now.image.float(), images, latent=now.latent.float(), stage=stage)
             if self.image_critic:
                 more, judged = self.apart["image_adversarial"](now.image.float())

@@ -6,7 +6,8 @@ from ..errors import UserError, suggest
 
 CHOICES = {"scheme": ("restyle", "onepass"), "update": ("batch", "step"), "noise": ("random", "const"),
            "extra": ("zero", "normal"), "batch_norm": ("train", "frozen"), "fakes": ("codes", "residuals"),
-           "amp": ("", "bf16")}
+           "amp": ("", "bf16"), "codes": ("residual", "absolute")}
+LATER = {"image_adversarial": 0.0, "head_channels": 0, "codes": "residual"}     # younger than some networks
 FREE = ("validate_every", "sample_every", "save_every", "log_every", "gradient_shares")  # free on resume
 
 
@@ -15,6 +16,7 @@ class EncoderTraining:
     """Settings of an encoder's training; see `presets.encoder`. The image losses come from the domain."""
     scheme: str = "restyle"             # sees image and reconstruction; "onepass": the image alone
     head: str = "single"                # or "pyramid"
+    head_channels: int = 0              # the width inside the heads (0: the domain's)
     progressive: bool = False           # e4e's offsets, one after another
     steps: int = 5                      # N; a onepass encoder takes one
     batch: int = 8
@@ -27,6 +29,7 @@ class EncoderTraining:
     fakes: str = "codes"                # false ones for the latent discriminator; "residuals": as published
     progressive_start: int = 20_000     # iteration of the first offset, and iterations between two
     progressive_every: int = 2_000
+    codes: str = "residual"             # are added to w_t; "absolute": to the average style, an ablation
     noise: str = "random"               # of the generator while training; validation uses its constant noise
     extra: str = "zero"                 # how the reconstruction's input channels start on a pretrained trunk
     batch_norm: str = "train"           # batch statistics; "frozen": the trunk's stored ones
@@ -53,6 +56,6 @@ class EncoderTraining:
             raise UserError(f"a onepass encoder is trained with steps=1, not {self.steps}")
 
     def options(self):
-        """The settings as JSON-able values; without image_adversarial where it is 0, as older runs are."""
+        """The settings as JSON-able values; without those in LATER that change nothing, as older runs are."""
         values = dataclasses.asdict(self)
-        return {name: values[name] for name in values if name != "image_adversarial" or values[name]}
+        return {name: value for name, value in values.items() if name not in LATER or value != LATER[name]}

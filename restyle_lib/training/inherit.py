@@ -25,13 +25,26 @@ def networks_of(source):
 
 
 def runs_before(source):
-    """What a generator's run began from: [{"images", "training", ...} of each run, the first one first]."""
-    folder = Path(source) / "generator" if isinstance(source, (str, Path)) else None
-    if folder is None or not folder.is_dir():
+    """What a training began from, a generator's run or an encoder's folder: [{"images", "training"} of each
+    run, the first one first]; empty for modules and published files."""
+    if not isinstance(source, (str, Path)):
         return []
-    from ..checkpoints.own import read_config
-    facts = read_config(folder)["facts"]
-    return [*facts.get("before", []), {name: facts[name] for name in ("images", "training")}]
+    from .. import weights
+    folder = Path(source) / "generator"
+    facts = weights.facts(folder if folder.is_dir() else source)
+    return [*facts.get("before", []), {name: facts[name] for name in ("images", "training")}] if facts else []
+
+
+def passes(facts):
+    """(on samples with known latents, on images) of an encoder: passes of one image through encoder and
+    generator in this run and those before it, by the facts in its config.json."""
+    warm = shown = 0
+    for run in [*facts.get("before", []), facts]:
+        settings = run["training"]
+        first = min(run["images"], settings["warm_iterations"] * settings["batch"])
+        warm += first * min(settings["steps"], settings["warm_steps"])
+        shown += (run["images"] - first) * settings["steps"]
+    return warm, shown
 
 
 def _canonical(names):

@@ -81,7 +81,7 @@ class KnownLatents:
         picture = inverter.start_image.expand(count, -1, -1, -1)
         wanted = generator.modulations(known)
         for _ in range(steps):
-            now = refine_step(inverter.encode, self.synthesize, images, latent, picture)
+            now = refine_step(inverter.encode, self.synthesize, images, latent, picture, inverter.base)
             found = generator.modulations(now.latent)
             loss = sum(F.mse_loss(a, b) for a, b in zip(found, wanted, strict=True)) / self.spread
             yield loss, {"latent": loss.detach()}

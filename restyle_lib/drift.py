@@ -7,7 +7,7 @@ import statistics
 from pathlib import Path
 from xml.etree import ElementTree
 
-from . import batch, claims, runs
+from . import batch, claims, ledger, runs
 from .errors import STATUS, UserError, suggest
 from .files import ROOT, atomic, write_json
 from .tables import Table
@@ -65,7 +65,8 @@ def _better(row, test):
 
 def verdicts(folder):
     """{"claim on world domain": verdict} of a run."""
-    return {f"{row['claim']} on {row['measured on']}": row["verdict"] for row in claims.table(folder, True)}
+    return {f"{row['claim']} on {row['measured on']}": row["verdict"]
+            for row in ledger.details(ledger.read(folder))}
 
 
 def baseline(folders, floor=FLOOR):

@@ -17,7 +17,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from .errors import UserError
-from .files import ROOT, atomic, cache_dir
+from .files import ROOT, atomic, cache_dir, write_array
 
 CHUNK = 256
 
@@ -94,7 +94,7 @@ def draw(source, size, parts, chunk):
     """Draws the images `chunk` (first, end) of a split into one file."""
     pixels = source.read(range(*chunk), size)
     with atomic(_part(parts, chunk)) as stream:
-        np.save(stream, pixels)
+        write_array(stream, pixels)
 
 
 def _share(source, size, parts, missing, workers, bar):

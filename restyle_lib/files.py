@@ -1,5 +1,6 @@
 """Writing files so that a final name never holds half a file, and the folders that the library uses."""
 import contextlib
+import io
 import json
 import math
 import os
@@ -17,7 +18,8 @@ ASSETS = PACKAGE / "assets"
 def cache_dir():
     """The cache folder: RESTYLE_CACHE, or ~/.cache/restyle."""
     path = Path(os.environ.get("RESTYLE_CACHE") or Path.home() / ".cache" / "restyle")
-    path.mkdir(parents=True, exist_ok=True)
+    with writing(path, "set RESTYLE_CACHE to a writable folder"):
+        path.mkdir(parents=True, exist_ok=True)
     return path
 
 
@@ -53,6 +55,15 @@ def writing(place, kept):
         yield
     except OSError as error:
         raise UserError(f"cannot write into {place}: {error.strerror or error}; {kept}") from None
+
+
+def write_array(stream, array):
+    """An array as .npy by Python's own writes: numpy's, into a file, do not notice a full disk."""
+    import numpy as np
+
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    stream.write(buffer.getbuffer())
 
 
 def _discard(path):

@@ -123,4 +123,4 @@ def write_grid(images, path, columns=8):
     rows = pixels[:len(pixels) // columns * columns].unflatten(0, (-1, columns))
     grid = rows.permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1).numpy()
     with atomic(path) as stream:
-        Image.fromarray(grid[:, :, 0] if grid.shape[2] == 1 else grid).save(stream, format="png")
+        stream.write(encode_png(grid))

@@ -243,7 +243,8 @@ class Data(Work):
 
     def end(self, folder):
         found = {path.name: content(path) for path in folder.glob("cache/rendered/*")}
-        return found | {"verified": (folder / "verified.json").read_text().replace(str(folder), "")}
+        path = folder / "verified.json"
+        return found | {"verified": path.read_text().replace(str(folder), "") if path.exists() else None}
 
     def done(self, folder):
         return {p: p.stat().st_mtime_ns for p in folder.rglob("cache/rendered/**/*.npy")}

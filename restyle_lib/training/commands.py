@@ -7,7 +7,7 @@ import numpy as np
 from .. import data, metrics, options, weights
 from ..checkpoints.own import read_config
 from ..errors import UserError
-from ..files import atomic
+from ..files import atomic, write_array
 from ..runs import choose_device
 from . import presets
 
@@ -209,7 +209,7 @@ def _focus(source, count, domain, path):
         whole[:, top:top + found.shape[1], left:left + found.shape[2]] = found
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic(path) as stream:
-            np.save(stream, whole)
+            write_array(stream, whole)
     return np.load(path, mmap_mode="r")
 
 

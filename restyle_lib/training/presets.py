@@ -47,7 +47,7 @@ CONTROLS = {   # one thing differs, so that neither scheme nor head is mistaken 
 
 WORLD = {      # all encoders of a domain (`train world`): equal passes, after a warm start that those of a
     # scheme and head share. size: warm iterations, steps, lr; passes of encoder and generator, lr
-    "embedded": (1_400, 2, 3e-3,     52_000, 2.5e-3),
+    "embedded": (1_400, 2, 3e-3,     64_000, 2.5e-3),
     "gpu":      (700,   2, 4e-3,    200_000, 5e-3),        # 7
 }
 CHANNELS = {4: 192, 8: 192, 16: 128, 32: 64, 64: 32, 128: 32, 256: 16}   # of small generators

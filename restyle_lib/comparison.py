@@ -67,22 +67,23 @@ def _number(value):
     return np.nan if value is None else float(value)
 
 
-def envelope(found):
+def envelope(found, against="seconds"):
     """The lower envelope of several Curves over the same images: of all their points, those that no point at
-    an equal or earlier time beats -> (seconds [m], mean [m], (method, step) [m]).
+    an equal or lower cost beats -> (cost [m], mean [m], (method, step) [m]). The cost: seconds or passes.
 
     An optimisation's rates belong to its planned length, so only the last step of a plan counts."""
     points = []
     for curve in found:
         chosen = [-1] if curve.plan else range(len(curve.steps))
-        points += [(curve.seconds[i], curve.mean[i], (curve.method, int(curve.steps[i]))) for i in chosen]
+        cost = getattr(curve, against)
+        points += [(cost[i], curve.mean[i], (curve.method, int(curve.steps[i]))) for i in chosen]
     best, kept = np.inf, []
-    for second, value, where in sorted(points, key=lambda p: p[:2]):
+    for cost, value, where in sorted(points, key=lambda p: p[:2]):
         if value < best:
             best = value
-            kept.append((second, value, where))
-    seconds, means, where = zip(*kept, strict=True) if kept else ((), (), ())
-    return np.array(seconds), np.array(means), list(where)
+            kept.append((cost, value, where))
+    costs, means, where = zip(*kept, strict=True) if kept else ((), (), ())
+    return np.array(costs), np.array(means), list(where)
 
 
 def time_to(seconds, means, value):

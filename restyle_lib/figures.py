@@ -16,10 +16,29 @@ from .files import atomic
 
 DPI = 300
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")  # Okabe and Ito's
+MARKS = "osD^vP*X"
+METHODS = {           # colour and mark in every figure; hybrids and naive re-feeding have their encoder's
+    "ReStyle-pSp": (COLOURS[0], "o"), "ReStyle-e4e": (COLOURS[1], "s"),
+    "pSp": (COLOURS[2], "D"), "e4e": (COLOURS[3], "^"),
+    "IDInvert": (COLOURS[5], "v"), "IDInvert, encoder": (COLOURS[5], "P"),
+    "pSp, single head": (COLOURS[4], "D"), "ReStyle, N = 1": (COLOURS[4], "o"),
+    "optimisation in W": ("0.1", "*"), "optimisation in W+": ("0.5", "X"),
+}
 STYLE = {"font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
          "grid.alpha": 0.25, "axes.titlesize": 9, "legend.frameon": False, "legend.fontsize": 7,
          "lines.linewidth": 1.6, "figure.dpi": DPI, "savefig.dpi": DPI, "mathtext.fontset": "stix",
          "pdf.fonttype": 42}
+
+
+def look(label, index=0):
+    """(colour, mark, line) of a method by its label; another label's are those of its index.
+
+    A plan's length ("..., 200") does not count; hybrids ("... + optimisation") are dash-dotted and naive
+    re-feeding is dotted, in their encoder's colour."""
+    family = label if label in METHODS else label.rpartition(",")[0] or label
+    name, plus, _ = family.removeprefix("naive ").partition(" + ")
+    shade, mark = METHODS.get(name, (COLOURS[index % len(COLOURS)], MARKS[index % len(MARKS)]))
+    return shade, mark, "-." if plus else ":" if family.startswith("naive ") else "-"
 
 
 @contextlib.contextmanager
@@ -194,9 +213,10 @@ def curve(series, xlabel, ylabel, title="", x=None, bands=None, dashed=(), log=F
             for k, (xs, ys) in lines.items() for i in range(len(xs))]
     with style():
         figure, axes = plot(xlabel, ylabel, title, data)
-        for (k, (xs, ys)), shade in zip(lines.items(), COLOURS * 3, strict=False):
-            kind, mark = "--" if k in dashed else "-", "o" if len(xs) <= 12 else ""
-            axes.plot(xs, ys, kind, marker=mark, ms=3, color=shade, label=k)
+        for i, (k, (xs, ys)) in enumerate(lines.items()):
+            shade, _, kind = look(k, i)
+            axes.plot(xs, ys, "--" if k in dashed else kind, marker="o" if len(xs) <= 12 else "", ms=3,
+                      color=shade, label=k)
             if k in bands:
                 axes.fill_between(xs, *map(array, bands[k]), color=shade, alpha=0.15, lw=0)
         axes.set_yscale("log" if log else "linear")

@@ -185,3 +185,39 @@ def _heads(axes, row, y):
     axes.text(7.55, y, f"{count} heads", ha="center", va="center", fontsize=7, bbox=box)
     _arrow(axes, [(7.95, y), (8.2, y)])
     axes.text(8.25, y, f"{row['name']}\n{count}×{width}", ha="left", va="center", fontsize=7)
+
+
+def variants(lines, gaps, room=None):
+    """An ablation: each variant's mean by step beside its paired difference to its reference.
+
+    lines: {label: [T] from step 1 on}; gaps: {label: Interval or None (the reference)}, below zero is better;
+    room: the spread of seeds, shaded: what lies inside shows nothing."""
+    data = [{"variant": name, "step": t, "mean L2": float(v)} for name, line in lines.items()
+            for t, v in enumerate(line, 1)]
+    data += [{"variant": name, "difference": gap.estimate, "low": gap.low, "high": gap.high, "n": gap.count}
+             for name, gap in gaps.items() if gap is not None]
+    with style():
+        figure = new(6.4, max(2.5, 0.9 + 0.3 * len(gaps)), data)
+        left, right = figure.add_axes((0.11, 0.18, 0.34, 0.74)), figure.add_axes((0.66, 0.18, 0.31, 0.74))
+        left.set(xlabel="step at inference", ylabel="mean L2 on [-1, 1]")
+        right.set(xlabel="difference in L2, each at its N")
+        left.xaxis.get_major_locator().set_params(integer=True)
+        for i, (name, line) in enumerate(lines.items()):
+            left.plot(range(1, len(line) + 1), line, "o-" if len(line) <= 12 else "-", ms=3,
+                      color=COLOURS[i % len(COLOURS)], label=name)
+        right.axvline(0, color="0.4", lw=0.9)
+        if room is not None:
+            right.axvspan(-room, room, color="0.85", lw=0, label="spread of seeds")
+            right.legend(loc="lower right")
+        for i, gap in enumerate(gaps.values()):
+            if gap is not None:
+                ends = [[gap.estimate - gap.low], [gap.high - gap.estimate]]
+                right.errorbar([gap.estimate], [i], xerr=ends, fmt="o", ms=4, capsize=2, lw=1.1,
+                               color=COLOURS[i % len(COLOURS)])
+        names = [name if gap else f"{name} (reference)" for name, gap in gaps.items()]
+        right.set_yticks(range(len(gaps)), names)
+        right.set_ylim(len(gaps) - 0.4, -0.6)
+        right.grid(axis="y", visible=False)
+        for tick, i in zip(right.get_yticklabels(), range(len(gaps)), strict=True):
+            tick.set_color(COLOURS[i % len(COLOURS)])
+    return figure

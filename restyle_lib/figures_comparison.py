@@ -3,9 +3,7 @@ import textwrap
 
 import numpy as np
 
-from .figures import COLOURS, array, new, panels, pixels, style
-
-MARKS = "osD^vP*X"
+from .figures import array, look, new, panels, pixels, style
 
 
 def quality(found, labels, *, against="seconds", floors=None, envelopes=None):
@@ -13,8 +11,8 @@ def quality(found, labels, *, against="seconds", floors=None, envelopes=None):
 
     found: {metric: {label: comparison.Curve}}; labels: {metric: its axis}. One pass is a point, more are a
     line from step 1 on; bars and bands are 95 % intervals; what was recorded before is dashed and says so.
-    floors: {metric: value} drawn as a line. envelopes: {metric: {label: (x, y)}} of optimisations, whose
-    single plans are then small dots."""
+    floors: {metric: value} drawn as a line. envelopes: {metric: {label: (x, y)}} of optimisations, drawn in
+    place of their single plans."""
     floors, envelopes = floors or {}, envelopes or {}
     data = [{"metric": kind, "method": label, "step": int(c.steps[i]), "seconds": c.seconds[i],
              "passes": c.passes[i], "mean": c.mean[i], "low": c.low[i], "high": c.high[i],
@@ -28,12 +26,11 @@ def quality(found, labels, *, against="seconds", floors=None, envelopes=None):
             axes = figure.add_axes(((0.55 + 2.35 * n) / (wide + 1.9), 0.15, 1.85 / (wide + 1.9), 0.76))
             axes.set(xlabel=f"{against} an image", title=labels[kind], xscale="log")
             for label, curve in curves.items():
-                i = names.index(label)
-                _draw(axes, label, curve, getattr(curve, against), COLOURS[i % len(COLOURS)],
-                      MARKS[i % len(MARKS)], faint=bool(curve.plan and envelopes))
+                if not (curve.plan and envelopes):                  # else a point of its envelope
+                    _draw(axes, label, curve, getattr(curve, against), names.index(label))
             for i, (label, (x, y)) in enumerate(envelopes.get(kind, {}).items()):
-                kind_of_line = ("-", "--", "-.", ":")[i % 4]
-                axes.plot(array(x), array(y), kind_of_line, color="0.25", lw=1.1, label=label)
+                shade, mark, dashes = look(label, i)
+                axes.plot(array(x), array(y), dashes, marker=mark, ms=3, color=shade, lw=1.1, label=label)
             if kind in floors:
                 axes.axhline(floors[kind], color="0.45", lw=0.9, ls=":", label="the generator's floor")
             for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
@@ -43,15 +40,13 @@ def quality(found, labels, *, against="seconds", floors=None, envelopes=None):
     return figure
 
 
-def _draw(axes, label, curve, x, shade, mark, faint):
+def _draw(axes, label, curve, x, index):
+    shade, mark, kind = look(label, index)
     begin = 0 if len(curve.steps) == 1 else 1               # the average image has cost nothing
     x, mean, low, high = (array(v)[begin:] for v in (x, curve.mean, curve.low, curve.high))
     x = np.maximum(x, 1e-6)
     label = f"{label} (recorded)" if curve.recorded else label
-    kind = "--" if curve.recorded else "-"
-    if faint:
-        axes.plot(x[-1:], mean[-1:], ".", color=shade, ms=4, alpha=0.7)
-        return
+    kind = "--" if curve.recorded else kind
     if len(x) == 1:
         axes.errorbar(x, mean, [mean - low, high - mean], fmt=mark, color=shade, ms=5, capsize=2, lw=0.9,
                       label=label)

@@ -1,7 +1,7 @@
 """Figures of edits: rows of strengths (Figure 8), disentanglement, distortion against editability."""
 import numpy as np
 
-from .figures import COLOURS, new, panels, pixels, style
+from .figures import look, new, panels, pixels, style
 
 
 def edits(inputs, made, row=0):
@@ -48,8 +48,10 @@ def plane(points, xlabel, ylabel, title=""):
         axes = figure.add_axes((0.1, 0.14, 0.56, 0.76 if title else 0.82))
         axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
         for i, (label, (x, y)) in enumerate(points.items()):
+            shade, mark, _ = look(label, i)
             axes.errorbar([x.estimate], [y.estimate], [[y.estimate - y.low], [y.high - y.estimate]],
-                          [[x.estimate - x.low], [x.high - x.estimate]], fmt="osD^vP*X"[i % 8], ms=5,
-                          capsize=2, lw=0.9, color=COLOURS[i % len(COLOURS)], label=f"{label} (n={y.count})")
+                          [[x.estimate - x.low], [x.high - x.estimate]], fmt=mark, ms=5,
+                          capsize=2, lw=0.9, color=shade, mfc="white" if " + " in label else shade,
+                          label=f"{label} (n = {y.count})")
         axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.02), fontsize=6.5, frameon=False)
     return figure

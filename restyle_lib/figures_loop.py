@@ -1,7 +1,7 @@
 """Figures about the loop: Figure 2 of the paper drawn from real tensors, and errors against the step."""
 import numpy as np
 
-from .figures import COLOURS, array, new, pixels, plot, style
+from .figures import COLOURS, array, look, new, pixels, plot, style
 from .statistics import bootstrap
 
 WARM, COOL, QUIET = COLOURS[1], COLOURS[0], "0.45"
@@ -124,10 +124,11 @@ def errors(tables, ylabel, steps=None, trained=None, title="", log=False):
                  for x, s in zip(xs, spread, strict=True)]
     with style():
         figure, axes = plot("step", ylabel, title, rows)
-        for (label, (xs, spread)), shade in zip(lines.items(), COLOURS * 3, strict=False):
+        for i, (label, (xs, spread)) in enumerate(lines.items()):
+            shade, mark, kind = look(label, i)
             mean, low, high, count = zip(*spread, strict=True)
             axes.fill_between(xs, low, high, color=shade, alpha=0.15, lw=0)
-            axes.plot(xs, mean, "o-", ms=3.5, color=shade, label=f"{label} (n = {count[0]})")
+            axes.plot(xs, mean, kind, marker=mark, ms=3.5, color=shade, label=f"{label} (n = {count[0]})")
         if trained is not None:
             axes.axvline(trained, color=QUIET, lw=0.9, ls=":", zorder=0)
             axes.annotate("steps in training", (trained, 0), (4, 3), xycoords=axes.get_xaxis_transform(),

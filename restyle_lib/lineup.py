@@ -122,13 +122,13 @@ def budgets(domain):
     return rows
 
 
-def envelopes(entries, found):
-    """{family: (seconds, mean)} of optimisations and hybrids: the lower envelope of their plans' Curves."""
+def envelopes(entries, found, against="seconds"):
+    """{family: (seconds or passes, mean)} of optimisations, hybrids: the lower envelope of their Curves."""
     families = {}
     for entry in entries:
         if entry.costly and entry.label in found:
             families.setdefault(entry.family, []).append(found[entry.label])
-    return {family: envelope(group)[:2] for family, group in families.items()}
+    return {family: envelope(group, against)[:2] for family, group in families.items()}
 
 
 @dataclass(frozen=True, eq=False)

@@ -85,3 +85,12 @@ def test_sheets_and_comparisons(tmp_path):
     )
     assert [r["column"] for r in rows] == ["input", "map"] * 2
     assert figures.colour([[[0.0, 1.0]]]).shape == (1, 1, 2, 3)
+
+
+def test_a_method_looks_the_same_whatever_stands_beside_it():
+    assert figures.look("ReStyle-pSp", 3) == figures.look("ReStyle-pSp", 5)
+    alone, hybrid, naive = (figures.look(label) for label in ("pSp", "pSp + optimisation, 50", "naive pSp"))
+    assert alone[0] == hybrid[0] == naive[0] and len({alone[2], hybrid[2], naive[2]}) == 3
+    assert figures.look("optimisation in W, 100", 1) == figures.look("optimisation in W, 1000", 2)
+    assert figures.look("mine", 0) != figures.look("mine", 1), "another label's look is that of its index"
+    assert len({figures.look(name)[:2] for name in figures.METHODS}) == len(figures.METHODS)

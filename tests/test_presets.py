@@ -44,6 +44,14 @@ def test_a_control_differs_from_its_method_in_what_it_controls():
     assert {name for name in ours if ours[name] != one[name]} == heads | {"scheme"}
 
 
+def test_heads_follow_the_width_of_their_domain():
+    domain = load_domain("minicars")
+    width = commands.encoder_settings("psp", domain).head_channels
+    assert width * presets.WIDTH == presets.HEAD_CHANNELS["pyramid"] * domain.head_channels
+    assert commands.encoder_settings("psp", domain, ["head_channels=8"]).head_channels == 8
+    assert commands.encoder_settings("psp", domain, size="published").head_channels == 0
+
+
 PUBLISHED = (   # domain, backbone, third loss, published iterations of ReStyle-pSp, last offset of e4e
     ("ffhq",          "irse50",   {"identity": 0.1},                 110_000, "17 from 52,000"),
     ("stanford-cars", "resnet34", {"moco": 0.5},                      75_000, "15 from 48,000"),

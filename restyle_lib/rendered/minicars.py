@@ -16,6 +16,7 @@ from .places import PLACES
 
 VERSION = 1
 FOCUS = {"body": 0.4, "windows": 1.0, "wheels": 1.0, "lights": 1.0}                # see splits.focus
+EMPHASIS = {"rim_style": 4, "spoiler": 4, "roof_rack": 4, "lamps_on": 3, "window_tint": 3}   # see avatars
 TYPE_SHARES = (0.20, 0.20, 0.14, 0.18, 0.09, 0.08, 0.11)
 RACK_WITH_LENGTH, TINT_WITH_DARK = 0.65, 0.51                # correlation of the underlying normals
 

@@ -1,5 +1,6 @@
 """What `train ...` does: a domain's images and labels, settings from presets and pairs, a trainer."""
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -132,8 +133,11 @@ def encoder_settings(method, domain, pairs=(), size="embedded"):
     """EncoderTraining of a method on a Domain; `pairs` win over the domain's published length."""
     from .encoder_settings import EncoderTraining
     length = {"iterations": domain.iterations[method]} if method in domain.iterations else {}
-    changes = (length if size == "published" else {}) | _changes(EncoderTraining, pairs)
-    return presets.encoder(method, size, **changes)
+    asked = _changes(EncoderTraining, pairs)
+    config = presets.encoder(method, size, **(length if size == "published" else {}) | asked)
+    if config.head_channels and domain.head_channels and "head_channels" not in asked:
+        config = replace(config, head_channels=config.head_channels * domain.head_channels // presets.WIDTH)
+    return config
 
 
 def dry_run(method, domain, pairs=(), *, size="embedded", device="auto"):

@@ -39,7 +39,8 @@ ENCODERS = {
     ("gpu",       "idinvert"):    ("onepass", "pyramid", False, 1, 0.0,  0.0,      0,     0,   3_200),  # 6-8
 }
 IMAGE_ADVERSARIAL = {"idinvert": 0.08}
-HEAD_CHANNELS = {"pyramid": 56}     # in place of the embedded 64: 1.96 M parameters, the single head's 1.95 M
+WIDTH = 64                          # channels inside the embedded heads, unless the domain has others
+HEAD_CHANNELS = {"pyramid": 56}     # in place of WIDTH: 1.96 M parameters, the single head's 1.95 M
 CONTROLS = {   # one thing differs, so that neither scheme nor head is mistaken for the other
     "psp-single":  ("psp", dict(head="single", head_channels=0)),
     "restyle-one": ("psp", dict(scheme="restyle", head="single", head_channels=0)),
@@ -51,12 +52,14 @@ WORLD = {      # all encoders of a domain (`train world`): equal passes, after a
     "gpu":      (700,   2, 4e-3,    200_000, 5e-3),        # 7
 }
 CHANNELS = {4: 192, 8: 192, 16: 128, 32: 64, 64: 32, 128: 32, 256: 16}   # of small generators
+COMPACT = dict(channels={4: 128, 8: 128, 16: 96, 32: 64, 64: 32})        # 0.9 M parameters in place of 2.0 M
 TINY = dict(channels={4: 32, 8: 32, 16: 16}, r1=0.3, noise_rate=0.1, reuse_gradient=True)  # a quick look
 GENERATORS = {  # mixing, averaging and lazy terms of the published size as in StyleGAN2, configuration F
     # size        z    w    mapping batch mixing ema     path  shared fakes  images
     "published": (512, 512, 8,      32,   0.9,   10_000, 2.0,  False,        25_000_000),
     "embedded":  (192, 192, 4,      16,   0.5,    5_000, 0.0,  True,            400_000),
     "gpu":       (192, 192, 4,      64,   0.5,    5_000, 0.0,  True,            800_000),   # 7, as above
+    "compact":   (128, 128, 4,      16,   0.5,    5_000, 0.0,  True,            400_000),
     "tiny":      (32,  32,  2,      8,    0.5,      500, 2.0,  True,              6_000),
 }
 
@@ -113,7 +116,7 @@ def world(size, method):
 
 
 def generator(size="embedded", **changes):
-    """GeneratorTraining at a size ("embedded", "gpu", "published", "tiny"); `changes` win."""
+    """GeneratorTraining at a size ("embedded", "compact", "gpu", "published", "tiny"); `changes` win."""
     from .generator import GeneratorTraining
     if size not in GENERATORS:
         raise suggest(size, GENERATORS, "size")
@@ -122,7 +125,7 @@ def generator(size="embedded", **changes):
     values = dict(zip(names, GENERATORS[size], strict=True))
     side = changes.get("resolution", 64)
     if size != "published":
-        values |= TINY if size == "tiny" else {"channels": CHANNELS}
+        values |= {"tiny": TINY, "compact": COMPACT}.get(size, {"channels": CHANNELS})
         widths, sides = values["channels"], (2**i for i in range(2, 11))
         values["channels"] = {s: widths.get(s, 16) for s in sides if s <= side}
     values["amp"] = "bf16" if size == "gpu" else ""

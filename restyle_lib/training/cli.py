@@ -40,7 +40,8 @@ def _training(command):
     return command
 
 
-SIZE = click.option("--size", default="embedded", show_default=True, help="Preset: embedded, published or gpu.")
+SIZE = click.option("--size", default="embedded", show_default=True,
+                    help="Preset: embedded, published or gpu.")
 START = click.option("--init-from", help="A network's name or path to start from.")
 
 

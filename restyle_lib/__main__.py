@@ -181,12 +181,15 @@ cli.add_command(train)
 @cli.command()
 @click.argument("cases", nargs=-1, metavar="[CASE]...")
 @click.option("--repeats", default=5, show_default=True, type=click.IntRange(min=1))
+@click.option("--batch", default=0, type=click.IntRange(min=0), help="Images in a batch (0: the case's own).")
+@click.option("--device", default="auto", show_default=True)
 @click.option("--json", "--out", "out", type=click.Path(path_type=Path), help="Also write the numbers here.")
-def bench(cases, repeats, out):
+@click.option("--compare", type=click.Path(path_type=Path), help="An earlier run's JSON, to be put beside.")
+def bench(cases, **settings):
     """Measure speed and memory."""
     from . import bench
 
-    bench.run(cases or "all", repeats, out)
+    bench.run(cases or "all", **settings)
 
 
 def _notebooks(words):

@@ -2,8 +2,7 @@
 
 A case's first row is what the others are compared with, in the same minutes on the same machine.
 """
-import copy
-import importlib.util
+import json
 import statistics
 import time
 from collections.abc import Callable
@@ -12,25 +11,17 @@ from functools import partial
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from .errors import UserError, suggest
-from .files import ROOT, write_json
-from .models.stylegan2 import Generator
+from .files import write_json
 from .provenance import hardware, peak_memory
 from .runs import choose_device
 from .tables import Table
 
-PUBLISHED = dict(resolution=1024)   # the widths and depth of the published FFHQ generator
-EMBEDDED = dict(resolution=64, z_dim=192, w_dim=192, mapping_layers=4,
-                channels={4: 192, 8: 192, 16: 128, 32: 64, 64: 32})
-BATCHES = dict(generator=1, embedded=16, inversion=8, training=16)
-TWIN = ROOT / "tests" / "reference" / "stylegan2_plain.py"
-COLUMNS = ("case", "what", "images", "seconds", "low", "high", "times_faster", "gflop", "of_peak",
-           "memory_mb")
-MODEL, STEPS = "avatars/restyle-psp", 5
+COLUMNS = ("case", "what", "images", "first_call", "seconds", "low", "high", "times_faster", "difference",
+           "gflop", "of_peak", "memory_mb")
 
 
 @dataclass
@@ -44,23 +35,45 @@ class Candidate:
     seconds: list = field(default_factory=list)
 
 
-def run(case="all", repeats=5, out=None, device="auto"):
-    """Measures a case of CASES, several, or "all": prints a table, returns rows, writes JSON to `out`.
+def run(case="all", repeats=5, out=None, device="auto", batch=0, compare=None):
+    """Measures a case of `bench_cases`, several, or "all": prints a table, returns rows, writes them to `out`.
 
-    UserError for an unknown case, and where the plain twin is not there because this is no full checkout."""
+    batch: images in a batch (0: the case's own). compare: JSON of an earlier run, whose seconds stand beside
+    these. UserError for an unknown case, and where the plain twin is not there: this is no full checkout."""
+    from .bench_cases import CASES
     names = list(CASES) if case == "all" else [case] if isinstance(case, str) else list(case)
     for name in names:
         if name not in CASES:
             raise suggest(name, CASES, "case")
+    before = _earlier(compare) if compare else {}
     device, rows = torch.device(choose_device(device)), []
     peaks = matmul_peaks(device)
     for name in names:
-        rows += _measure(name, CASES[name](device, BATCHES[name]), repeats, device, peaks)
+        make, images, gradients = CASES[name]
+        with torch.set_grad_enabled(gradients):
+            rows += _measure(name, make(device, batch or images), repeats, device, peaks)
     print(Table({column: row[column] for column in COLUMNS} for row in rows))
     print(*(f"{row['case']}, {row['what']}: {row['note']}" for row in rows if row["note"]), sep="\n")
+    if before:
+        print(Table(_change(row, before) for row in rows if row["seconds"]))
     if out:
         write_json(out, {"hardware": hardware(), "torch": torch.__version__, "rows": rows})
     return rows
+
+
+def _earlier(path):
+    """{(case, what, images, device): row} of an earlier run's JSON."""
+    try:
+        rows = json.loads(Path(path).read_text(encoding="utf-8"))["rows"]
+        return {(row["case"], row["what"], row["images"], row["device"]): row for row in rows}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(f"{path} is no result of bench: expected what `bench --json FILE` wrote") from None
+
+
+def _change(row, before):
+    old = before.get((row["case"], row["what"], row["images"], row["device"]), {}).get("seconds")
+    return {"case": row["case"], "what": row["what"], "seconds": row["seconds"], "before": old,
+            "change": f"{100 * (row['seconds'] / old - 1):+.0f} %" if old else "not measured before"}
 
 
 def matmul_peaks(device, sides=(64, 128, 512, 1024)):
@@ -79,97 +92,16 @@ def matmul_peaks(device, sides=(64, 128, 512, 1024)):
     return {torch.bfloat16: 0.0} | peaks
 
 
-@torch.no_grad()
-def generator(device, batch):
-    """The generator at its published size against the plain twin, and in bfloat16."""
-    return _against_twin(PUBLISHED, device, batch)
-
-
-@torch.no_grad()
-def embedded(device, batch):
-    """The embedded world's generator against the plain twin, and in bfloat16."""
-    return _against_twin(EMBEDDED, device, batch)
-
-
-def _against_twin(sizes, device, batch):
-    plain = _twin()
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = Generator(**sizes)
-        w = torch.randn(batch, network.n_styles, network.w_dim).to(device)
-    for conv in network.convs:
-        conv.noise_strength.fill_(0.1)
-    network = network.to(device).eval().requires_grad_(False)
-    state, half = network.state_dict(), copy.deepcopy(network).bfloat16()
-    return [Candidate("plain twin", lambda: plain.synthesize(state, w), batch),
-            Candidate("this library", lambda: network(w), batch),
-            Candidate("this library, bfloat16", lambda: half(w.bfloat16()), batch, torch.bfloat16)]
-
-
-def inversion(device, batch):
-    """ReStyle with the shipped encoder, five steps."""
-    from .weights import load_inverter, shipped
-
-    what = f"{MODEL}, {STEPS} steps"
-    if MODEL not in shipped():
-        return [Candidate(what, None, batch, note="not measured: no such model is shipped")]
-    inverter = load_inverter(MODEL, device=device)
-    images = torch.zeros(batch, inverter.domain.channels, *inverter.domain.encoder_size, device=device)
-    return [Candidate(what, lambda: inverter(images, steps=STEPS).images, batch)]
-
-
-def training(device, batch):
-    """Forward and backward of the embedded generator and its discriminator: a step without its optimiser."""
-    from .models.stylegan2 import Discriminator
-
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        generator = Generator(**EMBEDDED)
-        critic = Discriminator(EMBEDDED["resolution"], channels=EMBEDDED["channels"])
-        z = torch.randn(batch, generator.z_dim).to(device)
-    generator, critic = generator.to(device), critic.to(device)
-    real = torch.zeros(batch, 3, generator.resolution, generator.resolution, device=device)
-
-    def step(penalty):
-        images = generator(generator.mapping(z), noise="random")
-        F.softplus(-critic(images)).mean().backward()
-        x = real.clone().requires_grad_(penalty)
-        logits = critic(x)
-        loss = (F.softplus(critic(images.detach())) + F.softplus(-logits)).mean()
-        if penalty:
-            loss = loss + torch.autograd.grad(logits.sum(), x, create_graph=True)[0].square().sum()
-        loss.backward()
-        for parameter in (*generator.parameters(), *critic.parameters()):
-            parameter.grad = None
-    return [Candidate("generator and discriminator", lambda: step(False), batch),
-            Candidate("... with R1", lambda: step(True), batch)]
-
-
-CASES = {"generator": generator, "embedded": embedded, "inversion": inversion, "training": training}
-
-
-def _twin():
-    if not TWIN.exists():
-        raise UserError("the plain twin that this case compares with is in tests/reference of the "
-                        "repository; run it from a full checkout")
-    spec = importlib.util.spec_from_file_location(TWIN.stem, TWIN)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def _measure(case, candidates, repeats, device, peaks):
     """The candidates by turns, `repeats` rounds after one warm-up each -> rows."""
-    gradients = torch.enable_grad() if case == "training" else torch.no_grad()
-    with gradients:
-        for candidate in candidates:
-            if not peaks[candidate.dtype]:
-                candidate.call, candidate.note = None, "not measured: no fast bfloat16 on this processor"
-        runnable = [candidate for candidate in candidates if candidate.call]
-        facts = {candidate.what: _warm_up(candidate, device) for candidate in runnable}
-        for _ in range(repeats):
-            for candidate in runnable:
-                candidate.seconds.append(_timed(candidate.call, device))
+    for candidate in candidates:
+        if not peaks[candidate.dtype]:
+            candidate.call, candidate.note = None, "not measured: no fast bfloat16 on this processor"
+    runnable = [candidate for candidate in candidates if candidate.call]
+    facts = {candidate.what: _warm_up(candidate, device) for candidate in runnable}
+    for _ in range(repeats):
+        for candidate in runnable:
+            candidate.seconds.append(_timed(candidate.call, device))
     first = candidates[0]
     reference = facts.get(first.what, {}).pop("output", None)
     rows = []
@@ -181,7 +113,7 @@ def _measure(case, candidates, repeats, device, peaks):
         error = _difference(output, reference) if compared and output is not None else None
         gflop = fact.get("gflop")
         rows.append({"case": case, "what": candidate.what, "images": candidate.images,
-                     "repeats": len(seconds), "seconds": rate,
+                     "repeats": len(seconds), "first_call": fact.get("first_call"), "seconds": rate,
                      "low": min(seconds, default=None), "high": max(seconds, default=None),
                      "times_faster": statistics.median(ratios) if ratios else None, "difference": error,
                      "gflop": gflop, "memory_mb": fact.get("memory_mb"),
@@ -199,12 +131,17 @@ def _difference(output, reference):
 
 def _warm_up(candidate, device):
     """First calls, which also count the arithmetic and the memory above what was resident before."""
+    _wait(device)
+    start = time.perf_counter()
     with _Flops() as counter:
         output = candidate.call()
+    _wait(device)
+    first = time.perf_counter() - start
     before = _reset_memory(device)
     candidate.call()
     memory = _peak(device)
-    return {"gflop": counter.total / 1e9, "output": output if torch.is_tensor(output) else None,
+    return {"first_call": first, "gflop": counter.total / 1e9,
+            "output": output if torch.is_tensor(output) else None,
             "memory_mb": None if before is None or memory is None else round(memory - before)}
 
 

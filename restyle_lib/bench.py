@@ -36,7 +36,7 @@ class Candidate:
 
 
 def run(case="all", repeats=5, out=None, device="auto", batch=0, compare=None):
-    """Measures a case of `bench_cases`, several, or "all": prints a table, returns rows, writes them to `out`.
+    """Measures a case of `bench_cases`, several, or "all": prints a table, returns its rows, also to `out`.
 
     batch: images in a batch (0: the case's own). compare: JSON of an earlier run, whose seconds stand beside
     these. UserError for an unknown case, and where the plain twin is not there: this is no full checkout."""

@@ -3,7 +3,8 @@ import numpy as np
 import torch
 
 from .comparison import envelope, gap, passes_at, shared, time_to
-from .lineup import FLOOR, envelopes
+from .lineup import FLOOR
+from .recorded import SUFFIX
 from .statistics import bootstrap
 
 STEPS = 5               # of the paper's ReStyle
@@ -118,12 +119,16 @@ def _against_optimisation(study, found):
     """Times to ReStyle's quality on the optimisations' few images; the end; hybrids at equal times."""
     for kind, claim, enough in (("l2", "order-faster", 10), ("identity", "twenty", 40)):
         ours = found.get(kind, {}).get("ReStyle-pSp")
-        lines = envelopes(study.entries, found[kind]) if ours is not None else {}
-        if FLOOR not in lines:
+        lines = study.envelopes(found[kind]) if ours is not None else {}
+        if FLOOR + SUFFIX in lines:                         # with the seconds of that run, for both
+            ours, line = study.past.curves(kind).get(ours.method + SUFFIX, ours), lines[FLOOR + SUFFIX]
+        elif FLOOR in lines:
+            line = lines[FLOOR]
+        else:
             continue
         few = shared(ours, study.floor(found[kind]))[0].mean(1)
         at = _row(ours, STEPS) if kind == "l2" else 1 + int(np.argmin(few[1:]))
-        seconds, means = lines[FLOOR]
+        seconds, means = line
         took = time_to(seconds, means, few[at])
         reached = bool(np.isfinite(took))                   # if not, at least as long as all that was tried
         times = (took if reached else seconds[-1]) / ours.seconds[at]
@@ -142,6 +147,8 @@ def _against_optimisation(study, found):
                {"claim": "churches-near", "part": "gap", "method": ours.method, "against": floor.method})
     hybrids = [c for c in study.family("ReStyle-pSp + optimisation", curves) if c.plan <= 100]
     plain = study.family(FLOOR, curves)
+    if any(c.recorded for c in hybrids):                    # seconds of one run are compared with its own
+        hybrids, plain = ([c for c in group if c.recorded] for group in (hybrids, plain))
     if hybrids and plain:
         last = max(hybrids, key=lambda c: c.plan)
         seconds, _, where = envelope(plain)

@@ -35,6 +35,7 @@ def look(label, index=0):
 
     A plan's length ("..., 200") does not count; hybrids ("... + optimisation") are dash-dotted and naive
     re-feeding is dotted, in their encoder's colour."""
+    label = label.removesuffix(" (recorded)")
     family = label if label in METHODS else label.rpartition(",")[0] or label
     name, plus, _ = family.removeprefix("naive ").partition(" + ")
     shade, mark = METHODS.get(name, (COLOURS[index % len(COLOURS)], MARKS[index % len(MARKS)]))

@@ -4,6 +4,7 @@ import textwrap
 import numpy as np
 
 from .figures import array, look, new, panels, pixels, style
+from .recorded import SUFFIX
 
 
 def quality(found, labels, *, against="seconds", floors=None, envelopes=None):
@@ -30,6 +31,7 @@ def quality(found, labels, *, against="seconds", floors=None, envelopes=None):
                     _draw(axes, label, curve, getattr(curve, against), names.index(label))
             for i, (label, (x, y)) in enumerate(envelopes.get(kind, {}).items()):
                 shade, mark, dashes = look(label, i)
+                dashes = "--" if label.endswith(SUFFIX) else dashes
                 axes.plot(array(x), array(y), dashes, marker=mark, ms=3, color=shade, lw=1.1, label=label)
             if kind in floors:
                 axes.axhline(floors[kind], color="0.45", lw=0.9, ls=":", label="the generator's floor")
@@ -45,7 +47,6 @@ def _draw(axes, label, curve, x, index):
     begin = 0 if len(curve.steps) == 1 else 1               # the average image has cost nothing
     x, mean, low, high = (array(v)[begin:] for v in (x, curve.mean, curve.low, curve.high))
     x = np.maximum(x, 1e-6)
-    label = f"{label} (recorded)" if curve.recorded else label
     kind = "--" if curve.recorded else kind
     if len(x) == 1:
         axes.errorbar(x, mean, [mean - low, high - mean], fmt=mark, color=shade, ms=5, capsize=2, lw=0.9,

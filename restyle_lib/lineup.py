@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import data, scoring, weights
+from . import data, recorded, scoring, weights
 from .comparison import METRICS, curves, envelope
 from .domains import RenderedSource, load_domain
 from .errors import UserError
@@ -122,15 +122,6 @@ def budgets(domain):
     return rows
 
 
-def envelopes(entries, found, against="seconds"):
-    """{family: (seconds or passes, mean)} of optimisations, hybrids: the lower envelope of their Curves."""
-    families = {}
-    for entry in entries:
-        if entry.costly and entry.label in found:
-            families.setdefault(entry.family, []).append(found[entry.label])
-    return {family: envelope(group, against)[:2] for family, group in families.items()}
-
-
 @dataclass(frozen=True, eq=False)
 class Study:
     """All methods of a domain on images of one split."""
@@ -145,6 +136,7 @@ class Study:
     scores: scoring.Scores
     made: dict                   # {label: Trajectory}
     few: int
+    past: object = None          # recorded.Recorded of longer optimisations, or None
 
     @property
     def world(self):
@@ -158,10 +150,24 @@ class Study:
 
     def curves(self, kind):
         """{label: Curve} of a metric; the passes of a hybrid count those of its encoder."""
-        found, before = curves(self.scores, kind, self.plans), {}
-        for entry in self.entries:
-            before[entry.label] = getattr(getattr(entry.method, "first", None), "steps", 0)
-        return {label: replace(c, passes=c.passes + before[label]) for label, c in found.items()}
+        found = curves(self.scores, kind, self.plans)
+        before = {entry.label: recorded.before(entry) for entry in self.entries}
+        found = {label: replace(c, passes=c.passes + before[label]) for label, c in found.items()}
+        return found | (self.past.curves(kind, self.made) if self.past else {})
+
+    def envelopes(self, found, against="seconds"):
+        """{family: (seconds or passes, mean)} of optimisations, hybrids: the lower envelope of their plans'
+        Curves; recorded ones are families of their own."""
+        return {family: envelope(group, against)[:2] for family, group in self._families(found).items()}
+
+    def _families(self, found):
+        families = {}
+        named = {entry.label: entry.family for entry in self.entries if entry.costly}
+        named |= {label: family for label, (family, *_) in (self.past.methods if self.past else {}).items()}
+        for label, family in named.items():
+            if label in found:
+                families.setdefault(family, []).append(found[label])
+        return families
 
     def kinds(self):
         """The metrics that were measured."""
@@ -172,8 +178,9 @@ class Study:
         return max(self.family(FLOOR, found), key=lambda c: c.plan, default=None)
 
     def family(self, name, found):
-        """The Curves among `found` that belong to a family of entries."""
-        return [found[e.label] for e in self.entries if e.family == name and e.label in found]
+        """The Curves among `found` that belong to a family, recorded ones after those of this run."""
+        families = self._families(found)
+        return families.get(name, []) + families.get(name + recorded.SUFFIX, [])
 
     def last(self, labels, rows):
         """{label: images [n, C, H, W]} of each method's last step, at some images' numbers."""
@@ -198,5 +205,10 @@ def study(domain, *, split="test", count=64, few=4, device="cpu", folder=None, p
     judges = scoring.judges(domain, device)
     scores, made, failed = measure(entries, images, names, generator, domain, judges, few=few, folder=folder,
                                    progress=progress)
+    past = None
+    try:
+        past = recorded.read(recorded.place(domain.name), generator, scores.protocol.networks)
+    except UserError as error:
+        missing.append(str(error))
     return Study(domain, generator, images, pixels, names, source.table(rows) or {}, entries,
-                 missing + failed, scores, made, min(few, len(images)))
+                 missing + failed, scores, made, min(few, len(images)), past)

@@ -103,8 +103,10 @@ def test_the_graph_has_a_point_a_line_and_an_envelope():
 
 def evidence(*parts, plans=None, entries=()):
     found = {kind: curves(*parts, kind=kind, plans=plans) for kind in ("l2", "identity")}
-    study = SimpleNamespace(entries=list(entries), few=3, floor=lambda c: c.get("optimisation in W+, 30"),
-                            family=lambda name, c: [])
+    study = SimpleNamespace(
+        entries=list(entries), few=3, floor=lambda c: c.get("optimisation in W+, 30"), past=None,
+        family=lambda name, c: [],
+        envelopes=lambda c: {e.family: comparison.envelope([c[e.label]])[:2] for e in entries})
     return {where["claim"]: (value, where) for _, value, _, where in comparison_claims.evidence(study, found)
             if "claim" in where}
 

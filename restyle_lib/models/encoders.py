@@ -12,9 +12,11 @@ from torch import nn
 from ..errors import UserError, suggest
 from .backbones import build_backbone
 
-# pSp's code: styles 0-2 from the coarse map, 3-6 from the middle one, 7 and on from the fine one (ReStyle's
-# Appendix A.1 has the maps in the reverse order)
-PYRAMID = (3, 7)
+# A head by name: number of styles -> where the styles of the coarse, middle and fine map end. Of the pyramid,
+# by pSp's code, the coarse map serves styles 0-2, the middle one 3-6, the fine one 7 and on (ReStyle's
+# Appendix A.1 has the maps in the reverse order).
+HEADS = {"single": lambda count: [count],
+         "pyramid": lambda count: [min(end, count) for end in (3, 7, count)]}
 
 
 class StyleHeads(nn.Module):
@@ -74,8 +76,8 @@ class Encoder(nn.Module):
     def __init__(self, backbone="irse50", head="single", progressive=False, n_styles=18, w_dim=512,
                  in_channels=6, input_size=(256, 256), head_channels=None, absolute=False, **options):
         super().__init__()
-        if head not in ("single", "pyramid"):
-            raise suggest(head, ("single", "pyramid"), "head")
+        if head not in HEADS:
+            raise suggest(head, HEADS, "head")
         self.config = dict(backbone=backbone, head=head, progressive=progressive, n_styles=n_styles,
                            w_dim=w_dim, in_channels=in_channels, input_size=list(input_size),
                            head_channels=head_channels, **({"absolute": True} if absolute else {}), **options)
@@ -85,13 +87,13 @@ class Encoder(nn.Module):
         self.backbone = build_backbone(backbone, in_channels, **options)
         channels = self.backbone.channels
         width = head_channels or self.backbone.head_channels or w_dim
-        ends = [n_styles] if head == "single" else [min(end, n_styles) for end in (*PYRAMID, n_styles)]
+        ends = HEADS[head](n_styles)
         self.starts = [0] + ends[:-1]
         strides = self.backbone.strides[::-1][:len(ends)]
         self.heads = nn.ModuleList(
             StyleHeads(end - start, channels[-1], width, w_dim, [math.ceil(s / stride) for s in input_size])
             for start, end, stride in zip(self.starts, ends, strides, strict=True) if end > start)
-        finer = channels[1::-1] if head == "pyramid" else ()
+        finer = channels[1::-1][:len(ends) - 1]
         self.lateral = nn.ModuleList(nn.Conv2d(c, channels[-1], 1) for c in finer)
 
     def forward(self, x):
@@ -120,7 +122,7 @@ class Encoder(nn.Module):
     def _features(self, maps):
         """The map that each group of heads reads, coarse to fine (pSp, Section 3: a feature pyramid)."""
         features = [maps[-1]]
-        for lateral, finer in zip(self.lateral, maps[1::-1], strict=bool(self.lateral)):
+        for lateral, finer in zip(self.lateral, maps[1::-1], strict=False):
             coarse = F.interpolate(features[-1], finer.shape[2:], mode="bilinear", align_corners=True)
             features.append(coarse + lateral(finer))
         return features

@@ -17,6 +17,7 @@ from ..domains import LOSSES, MANIFESTS
 from ..errors import UserError, suggest
 from ..files import write_json
 from ..losses import OwnLoss
+from ..models.encoders import HEADS
 from ..runs import choose_device
 from ..schema import FLAG, POSITIVE, TEXT, _build, _choice, _field, _number, _read
 from . import checkup, commands, presets
@@ -36,7 +37,7 @@ class Variant:
     """What differs from the plan; null: nothing. See data_manifests/ablation.yaml."""
     asks: str = _field(TEXT, "")
     steps: int = _field(POSITIVE, None)
-    head: str = _field(_choice("single", "pyramid"), None)
+    head: str = _field(((lambda v: v in HEADS), f"one of {', '.join(HEADS)}"), None)
     update: str = _field(_choice("step", "batch"), None)
     losses: dict = _field(WEIGHTS, None)                  # in place of the domain's
     method: str = _field(TEXT, None)

@@ -78,7 +78,10 @@ def edited(paths, inverter, out, name, strengths, *, steps=5):
 
 
 def between(paths, inverter, out, *, frames=25, steps=5, seconds=4.0):
-    """Inverts two images and writes the way between them in W+: strip.png, animation.gif, frame_K.png."""
+    """Inverts two images and writes the way between them in W+: strip.png (A, up to seven frames, B),
+    animation.gif, frame_K.png."""
+    import torch
+
     from .data import load_images
     from .directions import interpolate
     from .invert import strip
@@ -89,9 +92,10 @@ def between(paths, inverter, out, *, frames=25, steps=5, seconds=4.0):
     if len(images) != 2:
         raise UserError(f"--interpolate takes two images, these are {len(images)}")
     latents = inverter(images, steps).latents[-1]
-    full = inverter.render(interpolate(*latents, frames))
-    shown = pool(full, inverter.domain.encoder_size)[:: max(1, (frames - 1) // 6)]
-    _write(out / "strip.png", strip(images[0], shown))
+    full = torch.cat([inverter.render(part) for part in interpolate(*latents, frames).split(4)])
+    shown = [round(i * (frames - 1) / (min(frames, 7) - 1)) for i in range(min(frames, 7))]
+    small = pool(full[shown], inverter.domain.encoder_size)
+    _write(out / "strip.png", strip(images[0], small, images[1]))
     animate(to_pixels(full), out / "animation.gif", seconds)
     for i, pixels in enumerate(to_pixels(full)):
         _write(out / f"frame_{i:03d}.png", pixels)

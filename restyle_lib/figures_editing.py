@@ -9,11 +9,12 @@ def edits(inputs, made, row=0):
 
     inputs: images [n, ...]; made: {label: Edit} of one direction; row: which image."""
     shown = {label: pixels(e.images[:, row]) for label, e in made.items()}
-    strengths = next(iter(made.values())).strengths
-    cells = [[pixels(inputs)[row], *images] for images in shown.values()]
-    titles = ["input", *("inversion" if s == 0 else f"{s:+g}" for s in strengths)]
-    below = [["", *(f"{c[row]:+.2f}" for c in e.wanted)] for e in made.values()] if next(
-        iter(made.values())).direction.attribute in next(iter(made.values())).change else None
+    first = next(iter(made.values()))
+    cells = [[None, *images] for images in shown.values()]
+    cells[0][0] = pixels(inputs)[row]                                # once: it is the same for all
+    titles = ["input", *("inversion" if s == 0 else f"{s:+g}" for s in first.strengths)]
+    below = [["", *(f"{c[row]:+.2f}" if s else "" for s, c in zip(e.strengths, e.wanted, strict=True))]
+             for e in made.values()] if first.direction.attribute in first.change else None
     return panels(cells, titles, list(shown), below, apart=(0,))
 
 
@@ -23,18 +24,22 @@ def matrix(names, attributes, values, title=""):
     data = [{"direction": n, "attribute": a, "change per unit": values[i, j]}
             for i, n in enumerate(names) for j, a in enumerate(attributes)]
     with style():
-        figure = new(1.6 + 0.34 * len(attributes), 1.3 + 0.3 * len(names), data)
-        axes = figure.add_axes((0.16, 0.42, 0.82, 0.5))
+        wide, tall = 0.3 * len(attributes), 0.3 * len(names)               # inches of the table itself
+        left, foot = 0.2 + 0.06 * max(map(len, names)), 0.2 + 0.06 * max(map(len, attributes))
+        size = left + wide + 0.1, foot + tall + 0.35
+        figure = new(*size, data)
+        axes = figure.add_axes((left / size[0], foot / size[1], wide / size[0], tall / size[1]))
         bound = max(1.0, float(np.abs(values).max()))
         axes.imshow(values, cmap="RdBu_r", vmin=-bound, vmax=bound, aspect="auto")
-        axes.set_xticks(range(len(attributes)), attributes, rotation=60, ha="right", fontsize=6)
+        axes.set_xticks(range(len(attributes)), [a.replace("_", " ") for a in attributes], rotation=60,
+                        ha="right", rotation_mode="anchor", fontsize=6.5)
         axes.set_yticks(range(len(names)), names, fontsize=6.5)
-        axes.set_title(title)
+        axes.set_title(title, loc="left")
         axes.grid(visible=False)
         for i, line in enumerate(values):
             for j, value in enumerate(line):
                 if abs(value) >= 0.1:
-                    axes.text(j, i, f"{value:.1f}", ha="center", va="center", fontsize=5,
+                    axes.text(j, i, f"{value:.1f}", ha="center", va="center", fontsize=6,
                               color="white" if abs(value) > 0.6 * bound else "black")
     return figure
 
@@ -53,5 +58,6 @@ def plane(points, xlabel, ylabel, title=""):
                           [[x.estimate - x.low], [x.high - x.estimate]], fmt=mark, ms=5,
                           capsize=2, lw=0.9, color=shade, mfc="white" if " + " in label else shade,
                           label=f"{label} (n = {y.count})")
+        axes.locator_params(nbins=5)
         axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.02), fontsize=6.5, frameon=False)
     return figure

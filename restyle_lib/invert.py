@@ -178,17 +178,18 @@ class Work:
         return first.latents[-1], first.images[-1], self.start_from.render(first.latents[-1])
 
 
-def strip(image, frames):
+def strip(image, frames, end=None):
     """image [C, H, W] and frames [T+1, C, H, W] in [-1, 1] -> uint8 [h, w, C]: the input, apart, then start
-    to end.
+    to end; then, apart, another input [C, H, W], if there is one.
 
     Small images are enlarged by a whole factor, nearest neighbour."""
     scale = max(1, 192 // image.shape[-2])
-    tiles = to_pixels(torch.cat([image[None].cpu(), frames.cpu()])).repeat(scale, 1).repeat(scale, 2)
+    inputs = [image[None].cpu()] + ([] if end is None else [end[None].cpu()])
+    tiles = to_pixels(torch.cat([*inputs[:1], frames.cpu(), *inputs[1:]])).repeat(scale, 1).repeat(scale, 2)
     white = np.full((tiles.shape[1], 16, tiles.shape[3]), 255, np.uint8)
     row = [tiles[0], white]
-    for tile in tiles[1:]:
-        row += [white[:, :4], tile]
+    for i, tile in enumerate(tiles[1:]):
+        row += [white if i == len(frames) else white[:, :4], tile]
     return np.concatenate(row, 1)
 
 

@@ -18,7 +18,7 @@ from .metrics import by_step, l2
 from .pixels import decode, encode_png, to_pixels, to_tensor
 
 WAIT = 0.05         # seconds that a slider has to rest
-SHOWN = 256         # pixels of a picture's height on the page, about
+SHOWN = 192         # pixels of a picture's height on the page, about
 
 
 def library():
@@ -57,12 +57,13 @@ def refinement_player(run, trajectory, images, row=0):
             figure.axes[0].axvline(int(trajectory.step[step]), color="0.4", ls=":", lw=1)
             curve[step] = figure_png(figure)
         graph.value = curve[step]
-        label.value = f"step {int(trajectory.step[step])}: L2 {errors[step, row]:.4f}; right: what it changed"
+        label.value = (f"step {int(trajectory.step[step])}: L2 {errors[step, row]:.4f} "
+                       "(input, reconstruction, what this step changed)")
 
     w.jslink((play, "value"), (slider, "value"))
     follow(label, draw, slider)
     still = w.Image(value=png(to_pixels(images[row:row + 1])[0]), format="png")
-    return w.VBox([w.HBox([play, slider]), w.HBox([still, picture, change]), graph, label])
+    return w.VBox([w.HBox([play, slider]), label, w.HBox([still, picture, change]), graph])
 
 
 def inversion_bench(run, inverters, images, names=()):
@@ -78,26 +79,34 @@ def inversion_bench(run, inverters, images, names=()):
         return None
     model, image = w.Dropdown(options=list(inverters), description="model"), w.Dropdown(
         options=[(name, i) for i, name in enumerate(names)], description="image")
-    upload = w.FileUpload(accept="image/*", multiple=False)
+    upload, given = w.FileUpload(accept="image/*", multiple=False), {}
     steps = w.IntSlider(min=1, max=10, value=5, description="steps")
     tolerance = w.FloatSlider(min=0, max=0.5, step=0.01, value=0, description="tolerance")
-    button, picture, label = w.Button(description="Invert"), w.Image(format="png"), w.HTML()
+    button, label = w.Button(description="Invert"), w.HTML()
+    picture = w.Image(format="png", layout=w.Layout(max_width="100%"))
+
+    def take(_):
+        if (latest := uploaded(upload.value)) is not None:
+            name, data = latest
+            given[name] = data
+            image.options = [option for option in image.options if option[1] != name] + [(name, name)]
+            image.value = name
 
     def invert(*_):
-        inverter = inverters[model.value]
-        x = images[image.value][None].to(inverter.device)
-        if (given := uploaded(upload.value)) is not None:
-            name, data = given
-            spec = inverter.domain
-            x = to_tensor(decode(data, name, spec.channels, None, spec.encoder_size, spec.fit)[None])
-        single = inverter.encoder.in_channels == inverter.domain.channels
+        inverter, name = inverters[model.value], image.value
+        spec, label.value = inverter.domain, "inverting ..."
+        x = to_tensor(decode(given[name], name, spec.channels, None, spec.encoder_size, spec.fit)[None]
+                      ) if name in given else images[name][None]
+        single = inverter.encoder.in_channels == spec.channels
         made = inverter(x, 1 if single else steps.value, tolerance=tolerance.value)
-        error = l2(made.images[-1], x.to(inverter.device)).item()
-        picture.value = png(np.concatenate([*to_pixels(x), *to_pixels(made.images[:, 0])], 1))
-        label.value = f"done after {int(made.stopped_at[0])} steps: L2 {error:.4f} (input, start, steps)"
+        errors = by_step(l2, made, x.to(inverter.device)).cpu()
+        picture.value = figure_png(figures.strip(x, made.images, values=errors), figures.DPI)
+        label.value = f"done after {int(made.stopped_at[0])} steps: L2 {errors[-1].item():.4f}"
 
+    upload.observe(take, names="value")
     button.on_click(guarded(label, invert))
-    return w.VBox([w.HBox([model, image, upload]), w.HBox([steps, tolerance, button]), picture, label])
+    rows = [model, image, upload], [steps, tolerance, button], [label], [picture]
+    return w.VBox([w.HBox(row) for row in rows])
 
 
 def editing_desk(run, inverter, latents, directions, folder=None, row=0):
@@ -117,7 +126,7 @@ def editing_desk(run, inverter, latents, directions, folder=None, row=0):
         return None
     sliders = [w.FloatSlider(min=-3, max=3, step=0.1, value=0, description=d.name) for d in directions]
     meanings = [w.Label(f"a unit: {d.meaning or 'not measured'}") for d in directions]
-    picture, label = w.Image(format="png"), w.HTML()
+    still, picture, label = w.Image(format="png"), w.Image(format="png"), w.HTML()
 
     def edited():
         now = latent
@@ -144,11 +153,12 @@ def editing_desk(run, inverter, latents, directions, folder=None, row=0):
 
     def draw(*_):
         drawn = draw_row(inverter.generator, inverter.domain, edited(), inverter.noise)
-        picture.value, label.value = png(to_pixels(drawn)[0]), ""
+        picture.value, label.value = png(to_pixels(drawn)[0]), "left the inversion, right the edit"
 
     follow(label, draw, *sliders)
+    still.value = picture.value
     rows = [w.HBox(pair) for pair in zip(sliders, meanings, strict=True)]
-    return w.VBox([picture, *rows, w.HBox(buttons), label])
+    return w.VBox([w.HBox([still, picture]), *rows, w.HBox(buttons), label])
 
 
 def latent_explorer(run, generator, domain, seeds=8):
@@ -180,7 +190,7 @@ def latent_explorer(run, generator, domain, seeds=8):
         picture.value = png(to_pixels(drawn(first.value, second.value, layer.value, psi.value))[0])
 
     follow(label, draw, first, second, layer, psi)
-    return w.VBox([picture, first, second, layer, psi, label])
+    return w.VBox([w.HBox([picture]), first, second, layer, psi, label])       # a VBox alone would stretch it
 
 
 # ---- what they share
@@ -191,11 +201,11 @@ def png(image):
     return encode_png(image.repeat(scale, 0).repeat(scale, 1))
 
 
-def figure_png(figure):
-    """A figure at the resolution of a screen, as a PNG's bytes."""
+def figure_png(figure, dpi=110):
+    """A figure at the resolution of a screen, or one of images at its own, as a PNG's bytes."""
     stream = io.BytesIO()
     with figures.style():
-        figure.savefig(stream, format="png", dpi=110)
+        figure.savefig(stream, format="png", dpi=dpi)
     return stream.getvalue()
 
 

@@ -280,3 +280,6 @@ def test_the_command(tmp_path, monkeypatch, capsys, found):
     assert main(["edit", "--interpolate", *ends, "--frames", "4", "--out", str(tmp_path / "way"), "--device",
                  "cpu"]) == 0
     assert (tmp_path / "way" / "animation.gif").is_file() and (tmp_path / "way" / "frame_003.png").is_file()
+    strip = np.asarray(Image.open(tmp_path / "way" / "strip.png"))
+    for end, columns in zip(ends, (strip[:, :192], strip[:, -192:]), strict=True):
+        assert np.array_equal(columns[::24, ::24], np.asarray(Image.open(end))), "A stands first, B last"

@@ -1,5 +1,6 @@
 """Widgets without a browser: the figure comes first, and alone where nothing is live; then sliders draw."""
 import asyncio
+import datetime
 import io
 import sys
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from PIL import Image
 import tiny
 from restyle_lib import widgets
 from restyle_lib.directions import Direction
+from restyle_lib.pixels import encode_png
 
 
 @pytest.fixture
@@ -66,19 +68,19 @@ def test_the_player_shows_each_step_and_what_it_changed(run, inverter):
     before = picture.value, graph.value
     slider.value = 2
     assert label.value.startswith("step 2:") and picture.value != before[0] and graph.value != before[1]
-    assert Image.open(io.BytesIO(picture.value)).size == (256, 256) and change.value
+    assert Image.open(io.BytesIO(picture.value)).size == (192, 192) and change.value
     slider.value = 0
     assert (picture.value, graph.value) == before
 
 
 def test_the_desk_edits_resets_and_saves(run, inverter):
     box = everything(run, inverter)["desk"]()
-    picture, label = parts(box, ipywidgets.Image)[0], parts(box, ipywidgets.HTML)[0]
+    (still, picture), label = parts(box, ipywidgets.Image), parts(box, ipywidgets.HTML)[0]
     first, second = parts(box, ipywidgets.FloatSlider)
     assert [m.value for m in parts(box, ipywidgets.Label)] == ["a unit: a +1", "a unit: b +1"]
     untouched = picture.value
     first.value = 2.0
-    assert picture.value != untouched
+    assert picture.value != untouched and still.value == untouched
     reset, save = parts(box, ipywidgets.Button)
     second.value = -1.0
     save.click()
@@ -94,17 +96,30 @@ def test_the_bench_inverts_what_is_chosen_or_given_and_explains_what_is_no_image
     box = everything(run, inverter)["bench"]()
     button, label = parts(box, ipywidgets.Button)[0], parts(box, ipywidgets.HTML)[0]
     steps, picture = parts(box, ipywidgets.IntSlider)[0], parts(box, ipywidgets.Image)[0]
-    steps.value = 2
     assert not picture.value
-    button.click()
-    assert label.value.startswith("done after 2 steps")
-    assert Image.open(io.BytesIO(picture.value)).width == 4 * 256, "input, start, two steps"
-    before = picture.value
-    upload = parts(box, ipywidgets.FileUpload)[0]
-    upload.value = ({"name": "notes.png", "type": "", "size": 2, "content": memoryview(b"no"),
-                     "last_modified": __import__("datetime").datetime(2020, 1, 1)},)
+    wide = []
+    for steps.value in (2, 3):
+        button.click()
+        assert label.value.startswith(f"done after {steps.value} steps")
+        wide.append(Image.open(io.BytesIO(picture.value)).width)
+    assert wide[0] < wide[1], "a frame for every step"
+    before, menu = picture.value, parts(box, ipywidgets.Dropdown)[1]
+    upload(box, "notes.png", b"no")
+    assert menu.value == "notes.png"
     button.click()
     assert "notes.png is not an image" in label.value and picture.value == before
+    upload(box, "grey.png", encode_png(np.full((8, 8, 3), 128, np.uint8)))
+    button.click()
+    assert "done after" in label.value and picture.value != before
+    menu.value = 0
+    button.click()
+    assert picture.value == before and len(menu.options) == 4
+
+
+def upload(box, name, data):
+    parts(box, ipywidgets.FileUpload)[0].value = (
+        {"name": name, "type": "", "size": len(data), "content": memoryview(data),
+         "last_modified": datetime.datetime(2020, 1, 1)},)
 
 
 def test_uploads_of_both_versions():

@@ -38,8 +38,9 @@ def edit(images, model, direction, strengths, interpolate, frames, steps, out, d
 
 
 def edited(paths, inverter, out, name, strengths, *, steps=5):
-    """Writes out/NAME/edit.png (input, then a frame a strength), DIRECTION_STRENGTH.png (full size) and
-    latents.npz for every image -> lines about it. UserError names the bad images when all others are done."""
+    """Writes out/DIRECTION.npz, for --direction another time, and for every image out/NAME/edit.png (input,
+    then a frame a strength), DIRECTION_STRENGTH.png (full size) and latents.npz -> lines about it.
+    UserError names the bad images when all others are done."""
     import numpy as np
     import torch
 
@@ -57,6 +58,7 @@ def edited(paths, inverter, out, name, strengths, *, steps=5):
     yield f"{direction.name}: {direction.found}{accuracy}"
     yield f"one unit: {direction.meaning or 'not measured'}"
     items = discover(paths, leave_out=out)[0]
+    direction.save(out / f"{_stem(direction)}.npz")
     for item in items:
         try:
             image = to_tensor(read_item(item, inverter.domain)[None])
@@ -119,10 +121,14 @@ def animate(frames, path, seconds=4.0):
         file.write(stream.getvalue())
 
 
+def _stem(direction):
+    return "".join(c if c.isalnum() else "_" for c in direction.name)
+
+
 def _named(direction, strengths, full):
     from .pixels import to_pixels
 
-    stem = "".join(c if c.isalnum() else "_" for c in direction.name)
+    stem = _stem(direction)
     return [(f"{stem}_{s:+g}.png", pixels) for s, pixels in zip(strengths, to_pixels(full), strict=True)]
 
 

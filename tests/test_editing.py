@@ -14,7 +14,9 @@ from restyle_lib import directions, edit_cli, edit_measures, editing, figures_ed
 from restyle_lib.__main__ import main
 from restyle_lib.directions import Direction, apply
 from restyle_lib.errors import UserError
+from restyle_lib.files import ASSETS
 from restyle_lib.statistics import Interval
+from restyle_lib.weights import load_generator
 
 
 class Reader(torch.nn.Module):
@@ -269,6 +271,7 @@ def test_the_command(tmp_path, monkeypatch, capsys, found):
              "--strengths", "-3,0,3", "--out", str(tmp_path / "out")]
     assert main(words) == 0 and "1 images edited" in capsys.readouterr().out
     folder = next((tmp_path / "out").rglob("latents.npz")).parent
+    assert torch.equal(directions.load(tmp_path / "out" / "up.npz")["up"].vector, direction().vector)
     assert {p.name for p in folder.iterdir()} == {"edit.png", "up_-3.png", "up_+0.png", "up_+3.png",
                                                  "latents.npz"}
     with np.load(folder / "latents.npz") as file:
@@ -283,3 +286,10 @@ def test_the_command(tmp_path, monkeypatch, capsys, found):
     strip = np.asarray(Image.open(tmp_path / "way" / "strip.png"))
     for end, columns in zip(ends, (strip[:, :192], strip[:, -192:]), strict=True):
         assert np.array_equal(columns[::24, ::24], np.asarray(Image.open(end))), "A stands first, B last"
+
+
+@pytest.mark.parametrize("path", sorted(ASSETS.glob("*/directions/*.npz")), ids=lambda path: path.stem)
+def test_shipped_directions_belong_to_the_shipped_generator(path):
+    one = directions.load(path)[path.stem]
+    one.check(load_generator(f"{path.parents[1].name}/generator"))
+    assert one.generator and one.accuracy > 0.8 and one.meaning and path.stat().st_size < 50_000

@@ -83,7 +83,7 @@ def inversion_bench(run, inverters, images, names=()):
     steps = w.IntSlider(min=1, max=10, value=5, description="steps")
     tolerance = w.FloatSlider(min=0, max=0.5, step=0.01, value=0, description="tolerance")
     button, label = w.Button(description="Invert"), w.HTML()
-    picture = w.Image(format="png", layout=w.Layout(max_width="100%"))
+    picture = w.Image(format="png", layout=w.Layout(max_width="98%"))
 
     def take(_):
         if (latest := uploaded(upload.value)) is not None:

@@ -173,6 +173,22 @@ def invert(images, model, steps, out, save, start_from, first_steps, domain, gen
     summary.check()
 
 
+@cli.command()
+@click.argument("images", nargs=-1, required=True, metavar="IMAGES...")
+@click.option("--landmarks", type=click.Path(path_type=Path), help="Of .json, .csv, .npy or .npz.")
+@click.option("--face", default="largest", show_default=True, help="largest, all, or a number from 0.")
+@click.option("--size", default=256, show_default=True, help="Pixels of a side.")
+@click.option("--out", required=True, type=click.Path(path_type=Path))
+def align(images, landmarks, face, size, out):
+    """Crop faces upright, as FFHQ's are."""
+    from .alignment import align_files
+
+    written, bad = align_files(images, out, landmarks, face=face, size=size)
+    click.echo(f"{len(written)} faces aligned into {out}")
+    if bad:
+        raise UserError(f"{len(bad)} images were skipped: {'; '.join(bad)}; all others are in {out}")
+
+
 cli.add_command(edit)
 cli.add_command(score)
 cli.add_command(train)

@@ -15,7 +15,8 @@ from .provenance import sha256
 from .schema import POSITIVE, TEXT, _build, _choice, _field, _read
 
 NOT_READ = ("tensorflow", "stylegan1", "stylegan3", "hypernetwork", "classifier", "detector", "landmarks")
-KINDS = ("inverter", "generator", "identity", "trunk", "moco", "lpips", "direction", "pca", *NOT_READ)
+KINDS = ("inverter", "generator", "identity", "trunk", "moco", "lpips", "direction", "pca", "points",
+         *NOT_READ)
 BY_HAND = ("folder", "page")                                      # hosts whose links only a person can follow
 ABOUT = re.compile(r"~(\d+) MB")
 FILLED = (lambda v: isinstance(v, list) and bool(v) and all(map(TEXT[0], v))), "a list of places"

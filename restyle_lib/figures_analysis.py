@@ -4,7 +4,7 @@ import math
 import numpy as np
 
 from .analysis import ENDS, groups
-from .figures import COLOURS, array, colour, new, pixels, style
+from .figures import COLOURS, array, colour, new, panels, pixels, style
 from .figures_loop import COOL, QUIET, WARM, _arrow, _patch
 
 HEAT = "RdYlBu_r"                                         # blue: little change, red: much (Appendix B)
@@ -104,6 +104,23 @@ def _legend(axes, regions, left, wide, y):
         axes.imshow(bar, extent=(wide - 0.75, wide - 0.3, y + 0.03, y - 0.03))
         axes.text(wide - 0.78, y, "least", ha="right", va="center", fontsize=5.5)
         axes.text(wide - 0.27, y, "most", ha="left", va="center", fontsize=5.5)
+
+
+def input_check(check, names, shown=3):
+    """A row for each image of an InputCheck: as the network sees it, as it is drawn, what is missed (the mean
+    difference of the channels, dark 0, bright half the range), and images of the domain as the network sees
+    them; below, error / limit of each measure."""
+    x, y = pixels(check.images), pixels(check.trajectory.images[-1])
+    away = colour(np.abs(x.astype(float) - y).mean(-1), 0, 128)
+    others, blank = pixels(check.reference), [""] * (1 + shown)
+    cells = [[*row, *others[i * shown % len(others):][:shown]]
+             for i, row in enumerate(zip(x, y, away, strict=True))]
+    data = [{"image": names[i], "measure": n, "error": v[i], "limit": check.limits[n],
+             "usual": check.usual[n]} for i in range(len(x)) for n, v in check.errors.items()]
+    told = [f"{row['measure']} {row['error']:.3f} / {row['limit']:.3f}" for row in data]
+    per = len(check.errors)
+    below = [["", *told[i * per:][:per], *blank][:len(row)] for i, row in enumerate(cells)]
+    return panels(cells, ["input", "drawn", "missed", *["of the domain"] * shown], names, below, (0, 2), data)
 
 
 def style_map(changes, ends=ENDS, title=""):

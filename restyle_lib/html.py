@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from .files import atomic
+from .notebook_cells import BADGE
 
 MATH = re.compile(r"\$\$(.+?)\$\$|(?<![\\$\w])\$(?![\s$])([^$\n]+?)(?<![\s\\])\$(?![\w$])", re.S)
 CODE = re.compile(r"(```.*?```|`[^`\n]+`)", re.S)
@@ -59,7 +60,7 @@ def export(path):
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = offline_math(cell.source)
+            cell.source = offline_math(BADGE.sub("", cell.source))
     exporter = HTMLExporter(template_name="basic", embed_images=True)
     exporter.exclude_input_prompt = exporter.exclude_output_prompt = True
     exporter.register_preprocessor(TagRemovePreprocessor(remove_input_tags={"hide-input"}), enabled=True)

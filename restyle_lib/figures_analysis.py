@@ -6,6 +6,7 @@ import numpy as np
 from .analysis import ENDS, groups
 from .figures import COLOURS, array, colour, new, panels, pixels, style
 from .figures_loop import COOL, QUIET, WARM, _arrow, _patch
+from .metrics import missed
 
 HEAT = "RdYlBu_r"                                         # blue: little change, red: much (Appendix B)
 CELL, GAP, ASIDE = 1.0, 0.07, 0.18                        # of a picture and the space between, in its widths
@@ -111,7 +112,7 @@ def input_check(check, names, shown=3):
     difference of the channels, dark 0, bright half the range), and images of the domain as the network sees
     them; below, error / limit of each measure."""
     x, y = pixels(check.images), pixels(check.trajectory.images[-1])
-    away = colour(np.abs(x.astype(float) - y).mean(-1), 0, 128)
+    away = colour(missed(check.images.cpu(), check.trajectory.images[-1].cpu()), 0, 1)
     others, blank = pixels(check.reference), [""] * (1 + shown)
     cells = [[*row, *others[i * shown % len(others):][:shown]]
              for i, row in enumerate(zip(x, y, away, strict=True))]

@@ -1,4 +1,5 @@
-"""Is an image in a model's range? What the network sees of it, beside the domain, and what was not drawn."""
+"""Is an image in a model's range? What the network sees of it, beside the domain, what was not drawn, and by
+whom: the encoder or the generator."""
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -6,6 +7,7 @@ import torch
 
 from .data import domain_dataset, domain_images
 from .errors import UserError
+from .methods.optimise import Optimise
 from .metrics import l2
 from .scoring import judges
 
@@ -56,10 +58,10 @@ def check_inputs(inverter, images, steps=5, count=48, seed=0, batch=8):
     judge = judges(inverter.domain, inverter.device)["perceptual"].network
     try:
         reference, slack = _held_out(inverter.domain, count, seed), {}
-        basis = f"of {len(reference)} held-out images about 1 in 100 lies beyond"
+        basis = f"limits that 1 in 100 would pass, from {len(reference)} held-out images"
     except UserError:
         reference, slack = _samples(inverter, count, seed, batch), SLACK
-        basis = f"estimated from {count} samples of the generator, as the domain's images are not here"
+        basis = f"limits from {count} samples of the generator, as the domain's images are not here"
     known = [_errors(inverter(part.to(inverter.device), steps).images[-1], part, judge)
              for part in reference.split(batch)]
     known = {name: np.concatenate([row[name] for row in known]) for name in known[0]}
@@ -70,6 +72,15 @@ def check_inputs(inverter, images, steps=5, count=48, seed=0, batch=8):
         logs = np.log(np.maximum(values * slack.get(name, 1), 1e-9))
         limits[name], usual[name] = float(np.exp(logs.mean() + SURE * logs.std())), float(np.median(values))
     return InputCheck(images, reference, made, errors, limits, usual, basis)
+
+
+def best_drawn(inverter, images, latents, steps=100, seed=0):
+    """What the generator itself can draw of images [B, C, H, W]: latents [B, k, d] optimised further in W+
+    -> Trajectory of steps 0 and `steps`. What its last image misses, no encoder finds."""
+    network = judges(inverter.domain, inverter.device)["perceptual"].network
+    method = Optimise(steps=steps, seed=seed, record=(0, steps), network=network, timed=False,
+                      perceptual=0.8 if network else 0.0)
+    return method(images.to(inverter.device), inverter.generator, inverter.domain, start=latents)
 
 
 def _held_out(domain, count, seed):

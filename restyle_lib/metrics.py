@@ -34,6 +34,12 @@ def l2(a, b):
     return (a.float() - b.float()).square().mean(dim=(1, 2, 3))
 
 
+def missed(a, b):
+    """The residual map: mean absolute difference of the channels, [B, C, H, W] twice -> [B, H, W]."""
+    _same(a, b)
+    return (a.float() - b.float()).abs().mean(dim=1)
+
+
 def psnr(a, b):
     """Peak signal-to-noise ratio per image in dB, 10 log10(4 / L2) on the range of width 2: -> [B]."""
     return 10 * torch.log10(4 / l2(a, b).clamp_min(1e-12))

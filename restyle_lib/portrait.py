@@ -27,7 +27,8 @@ PORTRAIT = {
 }
 STRENGTH, RATE = 2.0, 10e6       # units of other edits; bytes a second that a fetch is planned with
 # Seconds that a portrait is planned to take on a Colab T4; nothing of it has been measured there.
-PLANNED = {"fetch": 300, "load": 60, "align": 5, "check": 60, "edit": 20, "toon": 30, "save": 30}
+PLANNED = {"fetch": 240, "load": 60, "align": 5, "check": 60, "search": 60, "edit": 20, "toon": 30,
+           "save": 30}
 
 
 @dataclass(frozen=True)
@@ -141,17 +142,20 @@ def save(folder, names, inverter, latents, ways, frames):
     written = []
     for name, w in zip(names, latents.split(1), strict=True):
         place = Path(folder) / "".join(c if c.isalnum() or c in "._-" else "_" for c in name)
-        shown = {"inversion": w}
+        shown, pictures = {"inversion": w}, {"inversion": inverter.render(w)}
         for title, (way, most) in ways.items():
-            shown |= {f"{title}_{s:+g}": apply(w, way, s, inverter.fingerprint) for s in (-most, most)}
             sweep = torch.linspace(-most, most, frames)
-            drawn = torch.cat([inverter.render(apply(w, way, float(s), inverter.fingerprint)) for s in sweep])
+            moved = apply(w.expand(frames, -1, -1), way, sweep, inverter.fingerprint)
+            drawn = torch.cat([inverter.render(part) for part in moved.split(4)])
+            for end in (0, -1):
+                stem = f"{title}_{sweep[end]:+g}"
+                shown[stem], pictures[stem] = moved[end][None], drawn[end][None]
             written.append(place / f"{title}.gif")
             edit_cli.animate(to_pixels(drawn), written[-1])
-        for stem, moved in shown.items():
+        for stem, picture in pictures.items():
             written.append(place / f"{stem}.png")
             with atomic(written[-1]) as stream:
-                stream.write(encode_png(to_pixels(inverter.render(moved))[0]))
+                stream.write(encode_png(to_pixels(picture)[0]))
         written.append(place / "latents.npz")
         with atomic(written[-1]) as stream:
             np.savez(stream, generator=np.array(inverter.fingerprint),

@@ -26,6 +26,7 @@ SIZES = (
     ("04_your_own_images", "reference",           8,   48,   100,   100, "held-out images behind limits"),
     ("04_your_own_images", "samples",            40,  600,  4000,  4000, "samples behind directions"),
     ("04_your_own_images", "steps",               2,    5,     5,     5, "refinement steps"),
+    ("04_your_own_images", "search",              3,  100,   300,   300, "steps of optimisation"),
     ("04_your_own_images", "frames",              5,   25,    25,    25, "pictures of an animation"),
     ("10_train_generator", "side",               16,   16,    64,  1024, "pixels of the training, at most"),
     ("10_train_generator", "train_images",       40,  512, 24000, 70000, "training images"),

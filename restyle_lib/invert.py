@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 from .data import read_item
 from .errors import UserError, suggest
 from .files import atomic, write_json, writing
+from .inverter import pool
 from .models.stylegan2 import fingerprint
 from .pixels import encode_png, to_pixels, to_tensor
 from .sources import discover
@@ -131,7 +132,7 @@ class Work:
         if start_from:
             check_pair(start_from, inverter)
         self.inverter, self.start_from, self.measures, self.out = inverter, start_from, measures, out
-        self.first_steps = first_steps
+        self.first_steps, self.common = first_steps, None                # the start that all images share
         self.steps, self.tolerance, self.save, self.warm = steps, tolerance, save, False
 
     def __call__(self, names, images):
@@ -142,7 +143,8 @@ class Work:
             folder.mkdir(parents=True, exist_ok=True)
         latents, start_images, drawn = self._start(images)
         if not self.warm:
-            inverter(images[:1], steps=1)
+            one = slice(1) if latents.dim() == 3 else slice(None)       # of each image's own, or of all
+            inverter(images[:1], steps=1, start=latents[one], start_images=start_images[one])
             self.warm = True
         pictures = {}                                     # row -> PNG of its latest full-size image
 
@@ -172,8 +174,11 @@ class Work:
     def _start(self, images):
         """Latents, images at encoder size, and full-size images to start from."""
         if self.start_from is None:
-            inverter = self.inverter
-            return inverter.start, inverter.start_image, inverter.render(inverter.start[None])
+            if self.common is None:
+                inverter = self.inverter
+                full = inverter.render(inverter.start[None])
+                self.common = inverter.start, pool(full, inverter.domain.encoder_size)[0], full
+            return self.common
         first = self.start_from(images, steps=self.first_steps)
         return first.latents[-1], first.images[-1], self.start_from.render(first.latents[-1])
 

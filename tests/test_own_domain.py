@@ -54,11 +54,14 @@ def test_from_files_to_what_the_generator_cannot_draw(plates, tmp_path, capsys):
     domain = rl.load_domain(plates / "domain.yaml")
     dataset = domain.dataset("train")
     assert main(["data", "verify", str(plates / "plates.yaml")]) == 0, capsys.readouterr()
-    train, test = dataset.split("train"), dataset.split("test")
-    assert not set(train.groups) & set(test.groups) and len(train) + len(test) == 20, "patients kept apart"
+    test = dataset.split("test")
+    numbers = {split: [int(name[:2]) for name in dataset.split(split).names] for split in ("train", "test")}
+    patients = [{number // 2 for number in found} for found in numbers.values()]
+    assert not set.intersection(*patients) and sum(map(len, numbers.values())) == 20, "patients kept apart"
     images = data.images(dataset, "train", domain.crop_size)[:2]
     assert images.shape == (2, 256, 256, 1)
-    stored = plate(int(train.groups[0]), 2 * (int(train.names[0][:2]) % 2) - 1).astype(float)
+    first = numbers["train"][0]
+    stored = plate(first // 2, 2 * (first % 2) - 1).astype(float)
     wanted = 255 * (stored - WINDOW[0]) / (WINDOW[1] - WINDOW[0])
     assert np.abs(images[0, ..., 0] - wanted).max() <= 1, "the window says what is black and white"
 
@@ -76,7 +79,8 @@ def test_from_files_to_what_the_generator_cannot_draw(plates, tmp_path, capsys):
     words = [str(plates / "images" / name) for name in test.names[:2]]
     assert main(["invert", *words, "--model", str(tmp_path / "e" / "last"), *common, *given, "--steps", "2",
                  "--out", str(out)]) == 0, capsys.readouterr()
-    assert Image.open(out / test.names[0] / "step_2.png").mode == "L"
+    with Image.open(out / test.names[0] / "step_2.png") as drawn:
+        assert drawn.mode == "L" and drawn.size == (256, 256)
     settings = json.loads((out / "invert.json").read_text())
     assert settings["window"] == list(WINDOW), "the dataset's, unasked"
 

@@ -118,13 +118,15 @@ def stranger(domain):
 # ---- edits
 
 def ways(choice, inverter, count, seed=0):
-    """{title: (Direction, strength)} of a Choice's edits; attributes are looked for in `count` samples.
+    """{title: (Direction, strength)} of a Choice's edits; attributes whose direction does not ship
+    are looked for in `count` samples.
 
     Where nothing reads attributes, the first two components of W, which may move anything."""
     generator, domain, found, made = inverter.generator, inverter.domain, None, {}
     for title, (name, strength) in choice.edits.items():
-        if name in registry.files():
-            made[title] = editing.get(str(registry.find(name)), generator, domain), strength
+        if name in registry.files() or name in editing.shipped(domain):
+            path = registry.find(name) if name in registry.files() else name
+            made[title] = editing.get(str(path), generator, domain), strength
             continue
         found = found or editing.samples(generator, domain, count=count, seed=seed)
         if not found.values:

@@ -159,18 +159,19 @@ def convert(file, out):
 @click.option("--device", default="auto", show_default=True)
 def invert(images, model, steps, out, save, start_from, first_steps, domain, generator, batch, tolerance,
            device):
-    """Invert images, folders and zips into a folder."""
-    from . import load_inverter, weights
+    """Invert images, folders and zips into a folder; under torchrun, each process its share of them."""
+    from . import distributed, load_inverter, weights
     from .invert import invert
 
-    device = runs.choose_device(device)
+    device = distributed.start(device)
     inverter = load_inverter(model, domain, generator, device)
     own = start_from and weights.facts(start_from).get("domain")         # not that of the second encoder
     first = load_inverter(start_from, own or domain, device=device) if start_from else None
     summary = invert(images, inverter, out, steps=steps, tolerance=tolerance, save=save.split(","),
                      start_from=first, first_steps=first_steps, batch=batch)
     click.echo("\n".join(summary.lines()))
-    summary.check()
+    if distributed.rank() == 0:
+        summary.check()
 
 
 @cli.command()

@@ -35,8 +35,9 @@ def fetch(name, *, offline=False, progress=None, say=print):
                 _accept(found, part)
             return registry.checked(found)
         except UserError as error:
-            if part.exists() and not part.stat().st_size:
-                _forget(part)
+            with contextlib.suppress(OSError):
+                if not part.stat().st_size:
+                    _forget(part)
             reasons.append(f"{link.host}: {error}")
     raise UserError(f"{name} is not there ({'; '.join(reasons)}); {found.by_hand()}, then: python -m "
                     f"restyle_lib weights verify {name}")

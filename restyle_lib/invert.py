@@ -1,33 +1,28 @@
 """The `invert` command: many files through an inverter in chunks, with constant memory; can be resumed."""
-import contextlib
-import csv
 import hashlib
-import json
 import os
 import sys
-from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from tqdm.auto import tqdm
 
+from . import distributed
 from .data import read_item
 from .errors import UserError, suggest
-from .files import atomic, write_json, writing
+from .files import writing
 from .inverter import pool
+from .journal import Journal
 from .models.stylegan2 import fingerprint
 from .pixels import encode_png, to_pixels, to_tensor
 from .sources import discover
 from .splits import trained_on
 from .toonify import check_pair
-from .trajectory import merge, names_in
 from .weights import find, load_network
 
 SAVES = ("strip", "steps", "latents", "final")
-COLUMNS = ("image", "step", "l2", "perceptual", "identity", "seconds")
-SHARD = 1000
 
 
 @dataclass
@@ -68,6 +63,8 @@ def invert(paths, inverter, out, *, steps=5, tolerance=0.0, save=("strip", "step
     each, out/trajectories_N.npz. Bad images are named on stderr and skipped; what an earlier run of the same
     settings has finished is kept. start_from: an Inverter whose latent and image after `first_steps` are the
     start (Section 5.5); after 0 steps it is the plain start. window: see `decode`.
+    Of several processes (`torchrun`) each takes every n-th image; any number of them can go on later; at the
+    end the tables are joined, and checked.
     """
     save, out = [save] if isinstance(save, str) else list(save), Path(out)
     for name in save:
@@ -82,15 +79,19 @@ def invert(paths, inverter, out, *, steps=5, tolerance=0.0, save=("strip", "step
     items, passed = discover(paths, leave_out=out)
     measures = Measures(inverter.domain, inverter.device)
     window = _window(inverter.domain) if window is None else window
-    journal = Journal(out, {
+    rank, size = distributed.rank(), distributed.size()
+    settings = {
         "encoder": fingerprint(inverter.encoder), "generator": inverter.fingerprint,
         "start_from": start_from and fingerprint(start_from.encoder) + f"*{first_steps}" * (first_steps > 1),
         "steps": steps, "tolerance": tolerance,
-        "window": window, "save": sorted(save), **measures.names})
+        "window": window, "save": sorted(save), **measures.names}
+    with distributed.first():
+        journal = Journal(out, settings, [item.name for item in items], rank, size)
     work = Work(inverter, start_from, measures, out, steps, tolerance, save, first_steps)
-    sharded, waiting, summary = "latents" in save and len(items) > SHARD, [], Summary(out, passed)
-    summary.trained = trained_on(inverter.domain, items)
-    with tqdm(total=len(items), desc="inverting", unit="img", disable=not progress) as bar:
+    waiting, summary = [], Summary(out, passed)
+    summary.trained = trained_on(inverter.domain, items) if rank == 0 else ""
+    items = items[rank::size]
+    with tqdm(total=len(items), desc="inverting", unit="img", disable=not progress or rank > 0) as bar:
         for number, item in enumerate(items, 1):
             try:
                 data = item.read()
@@ -106,15 +107,25 @@ def invert(paths, inverter, out, *, steps=5, tolerance=0.0, save=("strip", "step
                 names, digests, pixels = zip(*waiting, strict=True)
                 with writing(out, "finished images are kept"):
                     journal.add(names, digests, work(names, to_tensor(np.stack(pixels))))
-                    if sharded and len(journal.loose) >= SHARD:
-                        journal.shard()
                 summary.finished += len(waiting)
                 waiting = []
             bar.update(number - len(waiting) - bar.n)
     with writing(out, "finished images are kept"):
-        while sharded and journal.loose:
-            journal.shard()
-    return summary
+        journal.finish()
+    return _joined(summary, journal) if size > 1 else summary
+
+
+def _joined(summary, journal):
+    """The Summary of all processes, once the first one has joined their tables, and found there what each has
+    finished, with the contents that it saw, and nothing twice."""
+    several, counts, sums = zip(*distributed.told((summary, len(journal.done), journal.sum())), strict=True)
+    if distributed.rank() == 0:
+        journal.join()
+        if (len(journal.done), journal.sum()) != (sum(counts), sum(sums)):
+            raise UserError(f"the tables in {journal.out} are not what the processes finished; run it again")
+    distributed.wait()
+    return replace(several[0], finished=sum(s.finished for s in several), kept=sum(s.kept for s in several),
+                   bad=sum((s.bad for s in several), []))
 
 
 def _window(domain):
@@ -229,68 +240,6 @@ class Measures:
 
 def _texts(values):
     return [f"{value:.6g}" for value in values.tolist()]
-
-
-class Journal:
-    """What is finished in `out`: invert.json, metrics.csv, and finished.csv, written last for each image."""
-
-    def __init__(self, out, settings):
-        self.out, self.rows = out, settings["steps"] + 1
-        path, settings = out / "invert.json", json.loads(json.dumps(settings))
-        if path.exists():
-            before = json.loads(path.read_text(encoding="utf-8"))
-            for key in [key for key in settings if before.get(key) != settings[key]]:
-                raise UserError(f"{out} holds results with {key} {before.get(key)}, not {settings[key]}; "
-                                "choose another folder")
-        else:
-            write_json(path, settings)
-        self.done = {row[0]: row[1] for row in _read_csv(out / "finished.csv") if len(row) == 2}
-        self.tidy()
-        loose = [out / name / "trajectory.npz" for name in self.done]
-        self.loose = [path for path in loose if path.exists()]
-        for shard in out.glob("trajectories_*.npz") if self.loose else ():
-            for path in {out / name / "trajectory.npz" for name in names_in(shard)} & set(self.loose):
-                if path.stat().st_mtime_ns <= shard.stat().st_mtime_ns:       # joined, then killed
-                    path.unlink()
-                    self.loose.remove(path)
-
-    def tidy(self):
-        """Writes both files with the finished images only: an interrupted run may have left half a row."""
-        rows = [row for row in _read_csv(self.out / "metrics.csv") if len(row) == len(COLUMNS)]
-        counts = Counter(row[0] for row in rows)
-        self.done = {name: digest for name, digest in self.done.items() if counts[name] == self.rows}
-        for name, content in [("metrics.csv", [COLUMNS] + [row for row in rows if row[0] in self.done]),
-                              ("finished.csv", self.done.items())]:
-            with atomic(self.out / name, "w") as stream:
-                csv.writer(stream, lineterminator="\n").writerows(content)
-
-    def add(self, names, digests, rows):
-        """Records finished images and their rows of metrics; replaces what was known of them."""
-        if known := self.done.keys() & set(names):
-            self.done = {name: digest for name, digest in self.done.items() if name not in known}
-            self.tidy()
-        for name, content in [("metrics.csv", rows), ("finished.csv", zip(names, digests, strict=True))]:
-            with open(self.out / name, "a", encoding="utf-8", newline="") as stream:
-                csv.writer(stream, lineterminator="\n").writerows(content)
-        self.done.update(zip(names, digests, strict=True))
-        paths = [self.out / name / "trajectory.npz" for name in names]
-        self.loose += [path for path in paths if path.exists() and path not in self.loose]
-
-    def shard(self):
-        """Joins up to 1,000 single trajectories into the next trajectories_N.npz."""
-        some, self.loose = self.loose[:SHARD], self.loose[SHARD:]
-        merge(some, self.out / f"trajectories_{len(list(self.out.glob('trajectories_*.npz'))):03d}.npz")
-        for path in some:
-            path.unlink()
-
-
-def _read_csv(path):
-    if not path.exists():
-        return []
-    rows = []
-    with open(path, encoding="utf-8", errors="replace", newline="") as stream, contextlib.suppress(csv.Error):
-        rows.extend(csv.reader(stream))                   # as far as it can be read: the rest is made again
-    return rows
 
 
 def _write(path, data):

@@ -20,7 +20,7 @@ import tiny_encoder
 import torch
 from PIL import Image
 
-from restyle_lib import batch, cache, downloads, files, invert, registry, runs, verify
+from restyle_lib import batch, cache, downloads, files, invert, journal, registry, runs, verify
 from restyle_lib.data import images
 from restyle_lib.training.loop import load_state
 from restyle_lib.trajectory import Trajectory
@@ -111,7 +111,7 @@ class Invert(Work):
             Image.fromarray(pixels).save(folder / "photos" / f"{number:02d}.png")
 
     def run(self, folder):
-        invert.SHARD = 4
+        journal.SHARD = 4
         summary = invert.invert([folder / "photos"], tiny.inverter(), folder / "out", steps=2, batch=2,
                                 save=["strip", "steps", "latents", "final"], progress=False)
         summary.check()

@@ -20,7 +20,7 @@ from restyle_lib.checkpoints import inspect, own
 from restyle_lib.checkpoints.published import read_published
 from restyle_lib.directions import Direction
 from restyle_lib.errors import UserError
-from restyle_lib.invert import Journal
+from restyle_lib.journal import Journal
 from restyle_lib.methods.foreign import Results
 from restyle_lib.pixels import decode
 from restyle_lib.sources import discover

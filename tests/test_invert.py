@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 import restyle_lib.invert as module
+from restyle_lib import journal
 from restyle_lib.errors import UserError
 from restyle_lib.inverter import Inverter
 from restyle_lib.invert import invert, strip
@@ -175,7 +176,7 @@ def test_starting_from_another_model(photos, tmp_path):
 
 
 def test_zips_and_folders_become_shards_above_the_limit(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "SHARD", 4)
+    monkeypatch.setattr(journal, "SHARD", 4)
     for i in range(9):
         picture(tmp_path / "photos" / f"{i}.png")
     with zipfile.ZipFile(tmp_path / "more.zip", "w") as file:
@@ -249,7 +250,7 @@ def test_an_output_folder_among_the_inputs_is_not_read(photos):
 
 
 def test_memory_does_not_grow_with_the_number_of_images(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "SHARD", 8)
+    monkeypatch.setattr(journal, "SHARD", 8)
     for i in range(48):
         picture(tmp_path / "photos" / f"{i}.bmp", (64, 64))
     work, held = module.Work.__call__, []

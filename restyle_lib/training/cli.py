@@ -104,9 +104,10 @@ def train_encoder(force, dry_run, **settings):
 @click.option("--max-seconds", default=0.0, help="Save and stop after so long.")
 def train_ablation(plan, **settings):
     """Train the variants of a plan (YAML) at equal compute."""
-    from .. import ablation
+    from .. import ablation, distributed
     from . import ablation as arms
 
+    distributed.alone("an ablation")
     plan = arms.load(plan)
     click.echo(ablation.rows(plan, arms.train(plan, **settings, say=click.echo)))
 
@@ -135,8 +136,10 @@ def train_blend(**settings):
 @click.option("--max-seconds", default=0.0, help="Save and stop after so long, all in all.")
 def train_world(**settings):
     """Train every network of a rendered domain, one on another."""
+    from ..distributed import alone
     from .world import train_world
 
+    alone("train world")
     for name, path in train_world(**settings, say=click.echo)[1].items():
         click.echo(f"{name}: {path}")
 

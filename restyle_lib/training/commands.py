@@ -7,9 +7,10 @@ import numpy as np
 
 from .. import data, metrics, options, weights
 from ..checkpoints.own import read_config
+from ..distributed import first as first_alone
+from ..distributed import start
 from ..errors import UserError
 from ..files import atomic, write_array
-from ..runs import choose_device
 from . import presets
 
 HELD_OUT = 500
@@ -44,9 +45,10 @@ def generator(domain, out, pairs=(), *, size="embedded", count=None, init_from=N
     domain, changes = data.load_domain(domain), _changes(GeneratorTraining, pairs)
     settings = dict(resolution=domain.resolution, image_channels=domain.channels, flip=domain.flip)
     settings |= (stage or {}) | changes
-    config, device = presets.generator(size, **settings), choose_device(device)
+    config, device = presets.generator(size, **settings), start(device)
     dataset = data.domain_dataset(domain, "train")
-    images = data.images(dataset, "train", domain.crop_size, count=count, fit=domain.fit)
+    with first_alone():
+        images = data.images(dataset, "train", domain.crop_size, count=count, fit=domain.fit)
     if domain.crop_size != (domain.resolution, domain.resolution):
         images = data.square(images[:], domain)
     images = _smaller(images, config.resolution)
@@ -55,7 +57,8 @@ def generator(domain, out, pairs=(), *, size="embedded", count=None, init_from=N
     if config.warm_images and hasattr(source, "codes"):
         codes = source.codes(np.arange(len(images)))
         place = Path(out) / "focus.npy" if stage is None else Path(out).parent / "focus.npy"
-        focus = _focus(source, len(images), domain, place) if config.warm_focus else None
+        with first_alone():
+            focus = _focus(source, len(images), domain, place) if config.warm_focus else None
         if config.warm_reader:
             import torch
             teacher = _teacher(domain, "attributes", "warm_reader", device)
@@ -93,7 +96,7 @@ def features(kind, domain, out, pairs=(), *, count=None, device="auto", **how):
     domain, changes = data.load_domain(domain), _changes(settings_class(kind), pairs)
     dataset = data.domain_dataset(domain, "train")
     own = {"flip": domain.flip, "emphasis": dict(_of_world(dataset, "READING"))}
-    config, device = presets.feature(kind, **own | changes), choose_device(device)
+    config, device = presets.feature(kind, **own | changes), start(device)
     images, labels, specs = labelled(dataset, "train", domain, count)
     held_out = labelled(dataset, held_out_split(dataset), domain, HELD_OUT)[:2]
     specs = weighted(specs, domain) if kind == "moco" else specs
@@ -111,16 +114,19 @@ def encoder(method, domain, out, pairs=(), *, size="embedded", count=None, gener
     held_out: how many images to validate on.
     """
     from .encoder import train_encoder
-    domain, device = data.load_domain(domain), choose_device(device)
+    domain, device = data.load_domain(domain), start(device)
     config = encoder_settings(method, domain, pairs, size)
     dataset = data.domain_dataset(domain, "train")
     geometry = dict(size=domain.encoder_size, fit=domain.fit, progress=not how.get("headless"))
-    images = data.images(dataset, "train", count=count, **geometry)
+    with first_alone():
+        images = data.images(dataset, "train", count=count, **geometry)
     if set(dataset.splits) == {"train"}:                  # as FFHQ, which is tested on CelebA-HQ
         dataset = data.domain_dataset(domain, "test")
     split = held_out_split(dataset)
     rows = dataset.split(split).spread(held_out)
-    source, held_out = dataset.split(split), data.images(dataset, split, indices=rows, **geometry)
+    source = dataset.split(split)
+    with first_alone():
+        held_out = data.images(dataset, split, indices=rows, **geometry)
     masks = source.masks(rows, domain.encoder_size) if hasattr(source, "masks") else None
     if trunk is None and init_from is None:
         trunk = domain.networks.get("trunk", domain.networks.get("identity"))
@@ -144,14 +150,14 @@ def dry_run(method, domain, pairs=(), *, size="embedded", device="auto"):
     """Lines about what `encoder` would do; needs neither data nor weights."""
     from .dryrun import report
     domain = data.load_domain(domain)
-    return list(report(method, domain, encoder_settings(method, domain, pairs, size), choose_device(device)))
+    return list(report(method, domain, encoder_settings(method, domain, pairs, size), start(device)))
 
 
 def audit(model, domain, *, count=None, out=None, device="auto"):
     """Holds a shipped or given generator, or an encoder, against its gates (`audit`) -> lines of text."""
     from .. import audit
     from ..files import write_json
-    domain, device = data.load_domain(domain), choose_device(device)
+    domain, device = data.load_domain(domain), start(device)
     reader = weights.load_reader(domain, device)
     if read_config(weights.find(model))["kind"] == "generator":
         count, dataset = count or 2000, data.domain_dataset(domain, "train")
@@ -231,7 +237,9 @@ def labelled(dataset, split, domain, count, progress=True):
     """The first `count` images of a split (None: all): (images, labels with "identity", attribute specs)."""
     source = dataset.split(split)
     rows = np.arange(len(source))[:count]
-    images = data.images(dataset, split, domain.encoder_size, indices=rows, fit=domain.fit, progress=progress)
+    with first_alone():
+        images = data.images(dataset, split, domain.encoder_size, indices=rows, fit=domain.fit,
+                             progress=progress)
     table = source.table(rows) or {}
     own = hasattr(source, "world")
     specs = list(source.world.NAMES) if own else [_spec(name, column) for name, column in table.items()]

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .. import distributed
 from ..errors import UserError
 from ..metrics import to_floats
 from ..models.features import ContrastNet
@@ -101,7 +102,7 @@ class ContrastTrainer:
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(c.seed)
             network = ContrastNet(input_size=list(images.shape[1:3]), **c.network)
-            self.nets = Momentum(network, c.dim, c.queue)
+            self.nets = distributed.batch_norm(Momentum(network, c.dim, c.queue), self.device)
         self.model = network
         self.nets.to(self.device, memory_format=torch.channels_last)
         self.total = -(-c.images // c.batch)
@@ -134,5 +135,5 @@ class ContrastTrainer:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
-        self.nets.enqueue(key)
+        self.nets.enqueue(distributed.together(key))
         return {"loss": loss.detach(), "accuracy": right}

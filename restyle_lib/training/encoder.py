@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from .. import distributed
 from ..checkpoints.own import save_model
 from ..errors import UserError
 from ..inverter import Inverter
@@ -71,7 +72,7 @@ def train_encoder(images, out, config, *, domain, generator=None, networks=None,
                 log_every=config.log_every, save_every=config.save_every, hooks=hooks,
                 on_save=lambda step: export("last", step), resume=resume, force=force, headless=headless,
                 max_seconds=max_seconds, title="encoder")
-    if loop.step == 0:
+    if loop.step == loop.rank == 0:
         validate(0)
         validation.strip(0)
     loop.run(trainer.step)
@@ -114,7 +115,8 @@ class EncoderTrainer:
             weights = losses | {name: weight for name, weight in own.items() if weight}
             self.critic = LatentCritic(generator.w_dim, device=device) if weights.get("adversarial") else None
             self.image_critic = ImageCritic(domain, generator, device) if c.image_adversarial else None
-        self.encoder.to(device).backbone.to(memory_format=torch.channels_last)
+        self.encoder = distributed.batch_norm(self.encoder, device).to(device)
+        self.encoder.backbone.to(memory_format=torch.channels_last)
         self.generator = generator = copy.deepcopy(generator).to(device).eval().requires_grad_(False)
         self.inverter = Inverter(self.encoder, generator, domain)
         self.noisy = replace(self.inverter, noise=c.noise)
@@ -197,7 +199,7 @@ class EncoderTrainer:
             group["lr"] = self._rate(number)
         if number < c.warm_iterations:
             steps, term = min(c.steps, c.warm_steps), "latent"
-            passes, terms = self.known.passes(c.batch, steps), {}
+            passes, terms = self.known.passes(self.order.local, steps), {}
         else:
             images, steps, term = self.batch(number), c.steps, "l2"
             terms = self._criticise(images, number) if self.critic else {}

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .. import distributed
 from ..checkpoints.own import halved, save_model
 from ..errors import UserError, suggest
 from ..metrics import to_floats
@@ -99,7 +100,7 @@ def train_features(kind, images, labels, out, *, attributes=(), held_out=None, c
                 total=trainer.total, device=device, images_per_step=c.batch,
                 log_every=max(1, c.log_every // c.batch), save_every=max(1, c.save_every // c.batch),
                 resume=resume, force=force, headless=headless, max_seconds=max_seconds, title=kind)
-    if loop.run(trainer.step) < trainer.total:
+    if loop.run(trainer.step) < trainer.total or loop.rank:
         return folder
     model = halved(trainer.result())
     if held_out is not None:
@@ -159,6 +160,7 @@ class _Trainer:
             else:
                 self.model = network(input_size=size, **own | c.network)
             self.tasks = self._tasks(kind, size, count)
+        self.tasks = distributed.batch_norm(self.tasks, self.device)
         self.tasks.to(self.device, memory_format=torch.channels_last)
         self.flip = c.flip and all("flips" in a for a in spec)
         self.steps = -(-c.images // c.batch)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from .. import distributed
 from ..errors import UserError
 from ..models.stylegan2 import Discriminator, Generator
 from ..pixels import write_grid
@@ -165,7 +166,7 @@ class _Trainer:
 
     def _fakes(self):
         with self._amp():
-            return self.g(self._styles(self.c.batch), noise="random").float()
+            return self.g(self._styles(self.order.local), noise="random").float()
 
     def _judge(self, x):
         with self._amp():
@@ -219,7 +220,7 @@ class _Trainer:
         if c.path_length and number % c.pl_every == 0:
             terms |= self._path_length()
         if c.augment_target:
-            overfits = float(real.detach().sign().mean()) > c.augment_target
+            overfits = float(distributed.mean(real.sign().mean())) > c.augment_target
             step = c.batch / c.augment_images * (1 if overfits else -1)
             self.facts.p = min(max(self.facts.p + step, 0.0), 1.0)
             terms["augment_p"] = torch.tensor(self.facts.p)
@@ -256,12 +257,12 @@ class _Trainer:
     def _path_length(self):
         """StyleGAN2, Section 3.2: the length of the image's gradient in w is drawn to its running mean."""
         c = self.c
-        w = self._styles(max(1, c.batch // c.pl_shrink))
+        w = self._styles(max(1, self.order.local // c.pl_shrink))
         fakes = self.g(w, noise="random")
         noise = torch.randn_like(fakes) / c.resolution
         gradient, = torch.autograd.grad((fakes * noise).sum(), w, create_graph=True)
         lengths = gradient.square().sum(2).mean(1).sqrt()
-        self.facts.path += 0.01 * (float(lengths.detach().mean()) - self.facts.path)
+        self.facts.path += 0.01 * (float(distributed.mean(lengths.mean())) - self.facts.path)
         penalty = (lengths - self.facts.path).square().mean()
         self._update(self.opt_g, penalty * (c.path_length * c.pl_every))
         return {"path_penalty": penalty, "path_length": lengths.mean()}

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from .. import distributed
 from ..errors import UserError
 from ..files import atomic, check_archive, write_json, writing
 
@@ -22,13 +23,15 @@ STATE, PROJECT_AFTER, KEPT = "state.pt", 20, "the last good state is kept"
 
 
 class DataOrder:
-    """Which images a step sees: a pure function of (seed, step); each epoch is a new permutation of them."""
+    """Which images a step sees: a pure function of (seed, step); each epoch is a new permutation of them.
+    Of several processes each sees its part of the batch: `local` images."""
 
     def __init__(self, count, batch, seed):
         if count < batch:
             raise UserError(f"the training set has {count} images, fewer than one batch of {batch}; "
                             "lower batch or add images")
         self.count, self.batch, self.seed, self._epochs = count, batch, seed, {}
+        self.local = len(distributed.share(range(batch)))
 
     def _epoch(self, epoch):
         if epoch not in self._epochs:
@@ -37,9 +40,9 @@ class DataOrder:
         return self._epochs[epoch]
 
     def __call__(self, step):
-        """int array [batch]: the image indices of `step` (from 0)."""
-        positions = np.arange(step * self.batch, (step + 1) * self.batch)
-        return np.array([self._epoch(int(p) // self.count)[int(p) % self.count] for p in positions])
+        """int array [local]: the image indices of `step` (from 0)."""
+        positions = distributed.share(range(step * self.batch, (step + 1) * self.batch))
+        return np.array([self._epoch(p // self.count)[p % self.count] for p in positions])
 
 
 def step_seed(seed, step, rank=0):
@@ -62,19 +65,19 @@ class Loop:
     images_at function(step) -> images seen in so many steps, where steps differ
     on_save   function(step) called before every state is saved (exports)
     Within a step torch's random numbers come from (seed, step); the caller's random state is left as it was.
+    Of several processes (`torchrun`) the first one saves, logs averages and calls the hooks.
     """
 
     def __init__(self, folder, parts, *, options, free=(), seed=0, total, device="cpu", images_per_step=1,
                  images_at=None, log_every=50, save_every=500, save_minutes=10.0, hooks=(), on_save=None,
-                 resume=True, force=False, headless=False, max_seconds=0.0, rank=0, agree=None,
-                 title="training"):
+                 resume=True, force=False, headless=False, max_seconds=0.0, title="training"):
         self.folder, self.parts, self.seed, self.total = Path(folder), parts, int(seed), int(total)
         self.device, self.images_per_step, self.log_every = torch.device(device), images_per_step, log_every
         self.save_every, self.save_minutes, self.on_save = save_every, save_minutes, on_save
         self.images_at = images_at or (lambda step: step * images_per_step)
         self.hooks = hooks
-        self.headless, self.max_seconds, self.rank, self.title = headless, max_seconds, rank, title
-        self.agree = agree or (lambda stop: stop)
+        self.headless, self.max_seconds, self.title = headless, max_seconds, title
+        self.rank = distributed.rank()
         self.step, self.seconds, self.sums = 0, 0.0, {}
         self.options = json.loads(json.dumps(options))
         self._open(set(free), resume, force)
@@ -149,7 +152,8 @@ class Loop:
     def _collect(self, pending):
         """Adds the pending values to the running sums; a value that is not finite ends the run."""
         for number, values in pending:
-            numbers = dict(zip(values, torch.stack(list(values.values())).tolist(), strict=True))
+            means = distributed.mean(torch.stack(list(values.values()))).tolist()
+            numbers = dict(zip(values, means, strict=True))
             bad = [f"'{name}' is {value}" for name, value in numbers.items() if not np.isfinite(value)]
             if bad:
                 raise UserError(f"{self.title} broke at step {number}: {', '.join(bad)}; the last good state "
@@ -180,7 +184,8 @@ class Loop:
         cuda = [self.device] if self.device.type == "cuda" else []
         quiet = self.headless or self.rank > 0
         bar = tqdm(total=self.total, initial=self.step, desc=self.title, disable=quiet)
-        with _signals() as caught, writing(self.folder, KEPT), torch.random.fork_rng(devices=cuda), bar:
+        with (_signals() as caught, writing(self.folder, KEPT), torch.random.fork_rng(devices=cuda), bar,
+              distributed.averaging()):
             while self.step < self.total:
                 torch.manual_seed(step_seed(self.seed, self.step, self.rank))
                 values = step(self.step).items()
@@ -203,15 +208,18 @@ class Loop:
                 for every, hook in self.hooks if self.rank == 0 else ():
                     if self.step % every == 0 or self.step == self.total:
                         hook(self.step)                   # before the state, which then knows of it
-                stop = self.agree(bool(caught) or (self.max_seconds and now - start >= self.max_seconds))
-                if stop or self.step % self.save_every == 0 or now - self._saved_at >= 60 * self.save_minutes:
+                stop, due = distributed.any_of(
+                    caught or self.max_seconds and now - start >= self.max_seconds,
+                    self.step % self.save_every == 0 or now - self._saved_at >= 60 * self.save_minutes)
+                if stop or due:
                     self._collect(pending)
                     self.save()
                 if stop:
                     break
             self._collect(pending)
-            if self._saved != self.step or not (self.folder / STATE).exists():
+            if self._saved != self.step or self.rank == 0 and not (self.folder / STATE).exists():
                 self.save()
+            distributed.wait()                            # who reads the result finds it
         if caught:
             raise KeyboardInterrupt if caught[0] == signal.SIGINT else SystemExit(128 + caught[0])
         return self.step
@@ -246,7 +254,7 @@ def environment(device="cpu"):
     name = torch.cuda.get_device_name(device) if gpu else platform.processor() or platform.machine()
     return {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__,
             "system": f"{platform.system()} {platform.machine()}", "device": f"{device.type}: {name}",
-            "threads": torch.get_num_threads()}
+            "threads": torch.get_num_threads(), "processes": distributed.size()}
 
 
 def peak_memory(device="cpu"):

@@ -92,7 +92,8 @@ def report(run, gallery):
         click.echo(report.write_gallery(folder))
 
 
-for command in (runs_cli.bless, runs_cli.compare, claims, runs_cli.clean, runs_cli.table, data):
+for command in (runs_cli.bless, runs_cli.compare, claims, runs_cli.clean, runs_cli.table,
+                runs_cli.licences, data):
     cli.add_command(command)
 
 

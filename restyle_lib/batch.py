@@ -154,14 +154,14 @@ def expected(jobs):
                       columns.index(job.values.get("profile", "smoke"))]} for job in jobs)
 
 
-def run(jobs, name, *, parallel=1, keep_going=False, resume=False, say=print):
+def run(jobs, name, *, parallel=1, keep_going=False, resume=False, say=print, start=None):
     """Runs Jobs, `parallel` at a time, into run folders of their own named after `name` -> a Table with
     their status.
 
     resume: goes on in the folders that a batch of this name has begun with the same jobs, and leaves out what
     is finished there by the same code. After a failure no other job is begun, unless keep_going; an
     interruption ends those that are running. UserError: a run that the plan names is there already, or
-    another batch is at work in it."""
+    another batch is at work in it. start: how a job is begun instead (`cluster`)."""
     slug = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._") or "batch"
     with contextlib.ExitStack() as stack, writing(runs.outputs_dir(), "batch --resume goes on with the rest"):
         locks = {place: _opened(slug, [job for job in jobs if job.place == place], resume, stack)
@@ -179,9 +179,9 @@ def run(jobs, name, *, parallel=1, keep_going=False, resume=False, say=print):
                     waiting.clear()
                 while waiting and len(running) < parallel:
                     job = waiting.pop(0)
-                    running[_start(job, parallel, locks[job.place])] = job
+                    running[(start or _start)(job, parallel, locks[job.place])] = job
                     say(f"{job.notebook} {' '.join(job.pairs)} -> {job.run}".replace("  ", " "))
-                for process, job in running.items():
+                for process, job in running.items() if start is None else ():
                     _limit(job, process[0])
                 for process in [p for p in running if p[0].poll() is not None]:
                     _finish(running.pop(process), *process, say)

@@ -37,6 +37,10 @@ class Terms:
     licence: str = _field(TEXT)
     commercial: bool = _field(_choice(True, False), None)
 
+    def __str__(self):
+        mark = {True: "", False: " [non-commercial]", None: " [commercial use: not stated]"}
+        return f"{self.licence}{mark[self.commercial]}"
+
 
 @dataclass(frozen=True)
 class Published:
@@ -107,7 +111,7 @@ def find(name, thorough=False):
     """The path of a published file that is here, checked; UserError says how to get one that is not."""
     found = entry(name)
     if not found.place.exists():
-        raise UserError(f"{name} ({found.what}; {found.size_words}; {found.terms.licence}) is not on this "
+        raise UserError(f"{name} ({found.what}; {found.size_words}; {found.terms}) is not on this "
                         f"machine: python -m restyle_lib weights fetch {name}, or {found.by_hand()}")
     return checked(found, thorough)
 

@@ -1,4 +1,4 @@
-"""`python -m restyle_lib batch|bless|compare|clean|errors`: plans of runs, runs compared."""
+"""`python -m restyle_lib batch|bless|compare|clean|errors|licences`: plans of runs, runs compared."""
 import json
 import os
 import shutil
@@ -27,7 +27,8 @@ def _numbers(_context, _parameter, text):
 @click.option("--minutes", default=0.0, type=click.FloatRange(min=0), help="Limit of each run (0: none).")
 @click.option("--memory-gb", default=0.0, type=click.FloatRange(min=0), help="Limit of each run (0: none).")
 @click.option("--reproduce", metavar="RUN", help="Instead of a plan: make RUN again, compare the numbers.")
-def batch(plan, jobs, keep_going, dry_run, resume, minutes, memory_gb, reproduce):
+@click.option("--scheduler", metavar="ADDRESS", help="Of dask, such as tcp://HOST:8786: runs on its workers.")
+def batch(plan, jobs, keep_going, dry_run, resume, minutes, memory_gb, reproduce, scheduler):
     """Execute a YAML plan of notebooks and parameters."""
     from . import batch, drift
 
@@ -44,7 +45,14 @@ def batch(plan, jobs, keep_going, dry_run, resume, minutes, memory_gb, reproduce
         click.echo(f"{batch.expected(planned)!r}\n{len(planned)} runs; nothing was started")
         return
     name = f"{reproduce}-again" if reproduce else plan.stem
-    table = batch.run(planned, name, parallel=jobs, keep_going=keep_going, resume=resume, say=click.echo)
+    how = dict(parallel=jobs, keep_going=keep_going, resume=resume, say=click.echo)
+    if scheduler:
+        from .cluster import Cluster
+
+        with Cluster(scheduler) as cluster:
+            table = batch.run(planned, name, **how | {"parallel": cluster.slots, "start": cluster.start})
+    else:
+        table = batch.run(planned, name, **how)
     click.echo(repr(table))
     folders = [runs.outputs_dir() / name for name in dict.fromkeys(job.run for job in planned)]
     for folder in folders:
@@ -141,3 +149,16 @@ def table(word):
     for place, sentence in errors.sentences():
         if word.lower() in sentence.lower():
             click.echo(f"{place}: {sentence}")
+
+
+@click.command("licences")
+def licences():
+    """List the licences of dependencies and published files."""
+    from . import licences
+    from .tables import Table
+
+    packages, files = licences.packages(), licences.files()
+    click.echo(f"{Table(packages)!r}\n\n{Table(files)!r}\n")
+    barred = sum(file["commercial"] == "no" for file in files)
+    click.echo(f"{len(packages)} packages; {len(files)} published files, {barred} of them not for commercial "
+               "use. The workbook, its notebooks, images and shipped networks: MIT")

@@ -32,7 +32,7 @@ def weights_list(published):
         click.echo(f"{name:25s} {file.kind:12s} {file.size_words.replace('size not stated', '-'):>17s} "
                    f"{here:5s}{terms:15s}{file.what}")
         if published:
-            for line in (file.terms.licence, *(link.url for link in file.links)):
+            for line in (str(file.terms), *(link.url for link in file.links)):
                 click.echo(f"{'':26s}{line}")
     here = sum(file.place.exists() for file in files.values())
     click.echo(f"{len(files)} published files, {here} of them in {cache_dir() / 'weights'}; not read by this "
@@ -48,7 +48,7 @@ def weights_fetch(names, offline):
 
     files, failed = [registry.entry(name) for name in names], []      # a wrong name ends it before the first
     for file in files:
-        click.echo(f"{file.name}: {file.what}; {file.size_words}; {file.terms.licence}")
+        click.echo(f"{file.name}: {file.what}; {file.size_words}; {file.terms}")
         try:
             click.echo(f"{file.name}: {downloads.fetch(file.name, offline=offline, say=click.echo)}")
         except UserError as error:

@@ -3,10 +3,11 @@
 A line in the run's made.txt for each start; `seed` decides the records; SLOW: seconds that it takes; HEAVY:
 megabytes that it holds meanwhile."""
 import os
+import subprocess
 import sys
 import time
 
-from restyle_lib import runs, workbook
+from restyle_lib import batch, runs, workbook
 from restyle_lib.files import write_json
 from restyle_lib.provenance import code_version
 
@@ -44,6 +45,11 @@ def instead(popen):
             words = [words[0], __file__, *words[4:]]
         return popen(words, **options)
     return start
+
+
+def dask_setup(worker):
+    """Makes a worker of dask that preloads this module start this file instead of notebooks."""
+    batch.subprocess.Popen = instead(subprocess.Popen)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 
-.PHONY: help run test lint lab clean faults fuzz
+.PHONY: help run test lint lab clean faults fuzz endurance
 help:
 	@echo "make run   execute the whole workbook (quick) and say where its report is"
 	@echo "make test  lint, unit tests, golden numbers, every notebook"
@@ -14,6 +14,7 @@ help:
 	@echo "make lint  ruff alone"
 	@echo "make faults kill training, invert, batch and data work at random moments, and resume them"
 	@echo "make fuzz  damaged files to every reader, 5,000 to each"
+	@echo "make endurance  10,000 images and 20,000 training steps: memory, files, threads, processes"
 	@echo "make clean remove .venv and Python's caches (results in outputs/ stay)"
 
 $(READY): pyproject.toml constraints.txt
@@ -39,6 +40,9 @@ faults: $(READY)
 
 fuzz: $(READY)
 	RESTYLE_FUZZ=5000 $(BIN)/python -m pytest -q -s tests/test_fuzz.py
+
+endurance: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/endurance.py
 
 lab: $(READY)
 	$(BIN)/python -m jupyter lab notebooks/00_start_here.ipynb

@@ -207,8 +207,7 @@ class _Trainer:
             terms["g"] = F.softplus(-fake.detach()).mean()
             fakes.backward(pixels.grad * generator_share(fake))
         else:
-            fakes = fakes if c.reuse_fakes else self._fakes()
-            terms["g"] = F.softplus(-self._judge(fakes)).mean()
+            terms["g"] = F.softplus(-self._judge(fakes if c.reuse_fakes else self._fakes())).mean()
             terms["g"].backward()
         weight = c.warm_weight if number % c.warm_every == 0 else 0.0
         if c.warm_half:

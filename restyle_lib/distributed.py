@@ -67,9 +67,9 @@ def share(rows):
 
 
 def mean(value):
-    """A tensor's average over the processes."""
+    """A tensor's average over the processes, without gradients."""
     if size() == 1:
-        return value
+        return value.detach()
     total = value.detach().clone()
     dist.all_reduce(total)
     return total / size()

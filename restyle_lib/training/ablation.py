@@ -37,7 +37,7 @@ class Variant:
     """What differs from the plan; null: nothing. See data_manifests/ablation.yaml."""
     asks: str = _field(TEXT, "")
     steps: int = _field(POSITIVE, None)
-    head: str = _field(((lambda v: v in HEADS), f"one of {', '.join(HEADS)}"), None)
+    head: str = _field(((lambda v: v in HEADS), " or ".join(HEADS)), None)
     update: str = _field(_choice("step", "batch"), None)
     losses: dict = _field(WEIGHTS, None)                  # in place of the domain's
     method: str = _field(TEXT, None)

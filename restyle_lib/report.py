@@ -1,5 +1,8 @@
 """What a reader sees of a run without code: its index.html, and the committed digest in outputs/gallery/."""
 import base64
+import contextlib
+import functools
+import hashlib
 import html
 import io
 import json
@@ -7,7 +10,7 @@ import re
 
 from . import claims, ledger, runs, workbook
 from .errors import UserError
-from .files import atomic
+from .files import atomic, cache_dir
 from .html import page
 
 KEYS = ("name", "value", "unit")
@@ -32,10 +35,21 @@ def records_table(records):
 
 
 def small(path, limit=300_000):
-    """PNG bytes of a figure under `limit`: as saved, else with 256 colours, else halved as well."""
+    """PNG bytes of a figure under `limit`: as saved, else with 256 colours, else halved as well. Made once: a
+    page is written again after every notebook."""
+    data = path.read_bytes()
+    if len(data) <= limit:
+        return data
+    return _smaller(data, limit)
+
+
+@functools.lru_cache(maxsize=256)
+def _smaller(data, limit):
     from PIL import Image
 
-    data = path.read_bytes()
+    kept = cache_dir() / "figures" / f"{hashlib.sha256(data).hexdigest()[:24]}-{limit}.png"
+    if kept.exists():
+        return kept.read_bytes()
     with Image.open(io.BytesIO(data)) as opened:
         image = opened.convert("RGB")
     while len(data) > limit:
@@ -43,6 +57,8 @@ def small(path, limit=300_000):
         few = image.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
         few.save(stream, "png", optimize=True)
         data, image = stream.getvalue(), image.reduce(2)
+    with contextlib.suppress(OSError), atomic(kept) as stream:
+        stream.write(data)
     return data
 
 

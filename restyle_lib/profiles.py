@@ -79,22 +79,22 @@ SIZES = (
 
 # Seconds that a notebook takes, measured on two cores (smoke, quick) and one H200 (gpu); None: not measured.
 SECONDS = {
-    "00_start_here": (15, 16, None, None),
-    "01_datasets": (None, 16, None, None),
-    "02_generator_and_average_style": (11, 18, None, None),
-    "03_refining_one_image": (13, 30, None, None),
-    "04_your_own_images": (None, None, None, None),
-    "10_train_generator": (None, 99, None, None),
-    "11_train_feature_networks": (None, 39, None, None),
-    "12_train_encoders": (None, 132, None, None),
-    "20_quality_against_time": (None, None, None, None),
-    "21_where_it_looks": (None, None, None, None),
-    "22_how_styles_settle": (None, None, None, None),
-    "23_ablation_naive_refeeding": (None, None, None, None),
-    "24_ablation_encoder_head": (None, None, None, None),
-    "25_your_own_ablation": (None, None, None, None),
-    "30_editing": (None, None, None, None),
-    "90_claims": (None, None, None, None),
+    "00_start_here": (16, 19, None, None),
+    "01_datasets": (20, 16, None, None),
+    "02_generator_and_average_style": (6, 17, None, None),
+    "03_refining_one_image": (19, 34, None, None),
+    "04_your_own_images": (14, 26, None, None),
+    "10_train_generator": (20, 38, None, None),
+    "11_train_feature_networks": (18, 37, None, None),
+    "12_train_encoders": (30, 96, None, None),
+    "20_quality_against_time": (13, 67, None, None),
+    "21_where_it_looks": (16, 39, None, None),
+    "22_how_styles_settle": (16, 36, None, None),
+    "23_ablation_naive_refeeding": (10, 21, None, None),
+    "24_ablation_encoder_head": (17, 66, None, None),
+    "25_your_own_ablation": (19, 42, None, None),
+    "30_editing": (30, 57, None, None),
+    "90_claims": (9, 8, None, None),
 }
 
 

@@ -23,7 +23,8 @@ class StyleHeads(nn.Module):
     """`count` heads over one map [B, fan_in, h, w] -> [B, count, d]: halving 3x3 convolutions, then a linear.
 
     The parameters of all heads are stacked along their rows, head after head: the first convolutions are one
-    wide convolution, the later ones one batched product; an optimiser that looks at rows sees no change."""
+    wide convolution, the later ones one batched product; an optimiser that looks at rows sees no change. On a
+    CPU the first is a product, too: a convolution would first copy all weights, 170 MB at published size."""
 
     def __init__(self, count, fan_in, width, w_dim, size):
         super().__init__()
@@ -41,7 +42,9 @@ class StyleHeads(nn.Module):
         """The first `active` heads only (None: all) -> [B, active, d]."""
         k = self.count if active is None else active
         rows = k * self.width
-        x = F.leaky_relu(F.conv2d(x, self.weights[0][:rows], self.biases[0][:rows], 2, 1), 0.01)
+        weight, bias = self.weights[0][:rows], self.biases[0][:rows]
+        wide = _headwise(x, weight, bias, 1) if x.device.type == "cpu" else F.conv2d(x, weight, bias, 2, 1)
+        x = F.leaky_relu(wide, 0.01)
         for weight, bias in zip(self.weights[1:], self.biases[1:], strict=True):
             x = F.leaky_relu(_headwise(x, weight[:rows], bias[:rows], k), 0.01)
         x = x.flatten(1).unflatten(1, (k, self.width)).transpose(0, 1)

@@ -153,15 +153,16 @@ class Work:
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
         latents, start_images, drawn = self._start(images)
-        if not self.warm:
+        if not self.warm and inverter.device.type != "cpu":   # a GPU begins slowly
             one = slice(1) if latents.dim() == 3 else slice(None)       # of each image's own, or of all
             inverter(images[:1], steps=1, start=latents[one], start_images=start_images[one])
             self.warm = True
-        pictures = {}                                     # row -> PNG of its latest full-size image
+        pictures, every = {}, "steps" in self.save        # row -> its latest full-size image, if every: as PNG
 
         def keep(t, active, full):
-            pictures.update(zip(active.tolist(), map(encode_png, to_pixels(full)), strict=True))
-            for row in range(len(names)) if "steps" in self.save else ():
+            shown = map(encode_png, to_pixels(full)) if every else to_pixels(full)
+            pictures.update(zip(active.tolist(), shown, strict=True))
+            for row in range(len(names)) if every else ():
                 _write(folders[row] / f"step_{t}.png", pictures[row])
 
         full = keep if {"steps", "final"} & set(self.save) else None
@@ -170,12 +171,10 @@ class Work:
         trajectory = inverter(images, self.steps, tolerance=self.tolerance, timed=True, full=full,
                               start=latents, start_images=start_images).to("cpu").replace(names=tuple(names))
         for row, folder in enumerate(folders):
-            if full:
-                for t in range(int(trajectory.stopped_at.max()) + 1, self.steps + 1):
-                    if "steps" in self.save:
-                        _write(folder / f"step_{t}.png", pictures[row])
+            for t in range(int(trajectory.stopped_at.max()) + 1, self.steps + 1) if every else ():
+                _write(folder / f"step_{t}.png", pictures[row])
             if "final" in self.save:
-                _write(folder / "final.png", pictures[row])
+                _write(folder / "final.png", pictures[row] if every else encode_png(pictures[row]))
             if "strip" in self.save:
                 _write(folder / "strip.png", encode_png(strip(images[row], trajectory.images[:, row])))
             if "latents" in self.save:

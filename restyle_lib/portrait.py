@@ -9,6 +9,7 @@ import torch
 
 from . import alignment, data, downloads, edit_cli, editing, registry, weights
 from .directions import apply
+from .domains import load_domain
 from .errors import UserError
 from .files import atomic
 from .pixels import encode_png, to_pixels
@@ -69,9 +70,8 @@ def choose(model, domain, wanted=()):
         if model in registry.files():
             registry.find(model)
             domain = registry.entry(model).domain or domain
-        toon = next((name for name in weights.shipped() if name == "toonify/restyle-psp"), "")
         edits = {name: (name, STRENGTH) for name in wanted}
-        return Choice(model or f"{domain}/restyle-psp", domain, edits, toon if domain == "avatars" else "")
+        return Choice(model or f"{domain}/restyle-psp", domain, edits, _second(domain))
     lacking = [name for name in PORTRAIT if not registry.entry(name).place.exists()]
     if INVERTER in lacking:
         instead = choose("", "avatars", wanted)
@@ -81,6 +81,15 @@ def choose(model, domain, wanted=()):
     edits = {name.removeprefix("direction-"): (name, float(strength))
              for name, (_, strength) in PORTRAIT.items() if strength and name not in lacking}
     return Choice(INVERTER, registry.entry(INVERTER).domain, edits, "" if TOON in lacking else TOON, told)
+
+
+def _second(domain):
+    """A shipped ReStyle-pSp that takes a domain's images and draws them with another generator, or ""."""
+    own = load_domain(domain)
+    encoders = [name for name in weights.shipped() if name.endswith("/restyle-psp")]
+    others = {name: load_domain(name.split("/")[0]) for name in encoders}
+    return next((name for name, other in others.items()
+                 if other.train == own.train and other.generator != own.generator), "")
 
 
 # ---- images

@@ -1,7 +1,6 @@
 """What a reader sees of a run without code: its index.html, and the committed digest in outputs/gallery/."""
 import base64
 import contextlib
-import functools
 import hashlib
 import html
 import io
@@ -40,11 +39,6 @@ def small(path, limit=300_000):
     data = path.read_bytes()
     if len(data) <= limit:
         return data
-    return _smaller(data, limit)
-
-
-@functools.lru_cache(maxsize=256)
-def _smaller(data, limit):
     from PIL import Image
 
     kept = cache_dir() / "figures" / f"{hashlib.sha256(data).hexdigest()[:24]}-{limit}.png"

@@ -6,6 +6,7 @@ import pytest
 from restyle_lib.__main__ import main
 from restyle_lib.domains import load_domain
 from restyle_lib.errors import UserError
+from restyle_lib.models.encoders import Encoder
 from restyle_lib.training import commands, dryrun, presets
 
 
@@ -39,17 +40,22 @@ def test_the_gpu_shows_as_many_images_in_larger_batches():
 
 def test_a_control_differs_from_its_method_in_what_it_controls():
     ours, single, one = (asdict(presets.encoder(name)) for name in ("psp", "psp-single", "restyle-one"))
-    heads = {"head", "head_channels"}                                  # ... which hold as many parameters
-    assert {name for name in ours if ours[name] != single[name]} == heads
-    assert {name for name in ours if ours[name] != one[name]} == heads | {"scheme"}
+    assert {name for name in ours if ours[name] != single[name]} == {"head"}
+    assert {name for name in ours if ours[name] != one[name]} == {"head", "scheme"}
 
 
-def test_heads_follow_the_width_of_their_domain():
-    domain = load_domain("minicars")
-    width = commands.encoder_settings("psp", domain).head_channels
-    assert width * presets.WIDTH == presets.HEAD_CHANNELS["pyramid"] * domain.head_channels
-    assert commands.encoder_settings("psp", domain, ["head_channels=8"]).head_channels == 8
-    assert commands.encoder_settings("psp", domain, size="published").head_channels == 0
+@pytest.mark.parametrize("name", ["avatars", "minicars"])
+def test_heads_have_the_width_of_their_domain_and_as_many_parameters(name):
+    domain, counts = load_domain(name), {}
+    for method in ("restyle-psp", "psp"):
+        config = presets.encoder(method)
+        encoder = Encoder(domain.backbone, config.head, n_styles=10, w_dim=192, in_channels=3,
+                          input_size=domain.encoder_size, head_channels=config.width(domain))
+        counts[method] = sum(p.numel() for p in encoder.parameters())
+    assert presets.encoder("restyle-psp").width(domain) == domain.head_channels
+    assert counts["psp"] == pytest.approx(counts["restyle-psp"], rel=0.02)
+    assert presets.encoder("psp", head_channels=8).width(domain) == 8
+    assert presets.encoder("psp", "published").width(load_domain("ffhq")) is None
 
 
 PUBLISHED = (   # domain, backbone, third loss, published iterations of ReStyle-pSp, last offset of e4e

@@ -1,6 +1,5 @@
 """What `train ...` does: a domain's images and labels, settings from presets and pairs, a trainer."""
 import contextlib
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -140,10 +139,7 @@ def encoder_settings(method, domain, pairs=(), size="embedded"):
     from .encoder_settings import EncoderTraining
     length = {"iterations": domain.iterations[method]} if method in domain.iterations else {}
     asked = _changes(EncoderTraining, pairs)
-    config = presets.encoder(method, size, **(length if size == "published" else {}) | asked)
-    if config.head_channels and domain.head_channels and "head_channels" not in asked:
-        config = replace(config, head_channels=config.head_channels * domain.head_channels // presets.WIDTH)
-    return config
+    return presets.encoder(method, size, **(length if size == "published" else {}) | asked)
 
 
 def dry_run(method, domain, pairs=(), *, size="embedded", device="auto"):

@@ -30,7 +30,7 @@ def networks(domain, config):
         generator = generator or Generator(domain.resolution, image_channels=domain.channels)
         channels = domain.channels * (2 if config.scheme == "restyle" else 1)
         encoder = Encoder(domain.backbone, config.head, config.progressive, generator.n_styles,
-                          generator.w_dim, channels, domain.encoder_size, domain.head_channels)
+                          generator.w_dim, channels, domain.encoder_size, config.width(domain))
         judges = {}
         for kind in set(STAND_INS) & {name for name, weight in domain.losses.items() if weight}:
             name = domain.networks.get(kind)

@@ -110,7 +110,7 @@ class EncoderTrainer:
             channels = domain.channels * (2 if c.scheme == "restyle" else 1)
             self.encoder = Encoder(domain.backbone, c.head, c.progressive, generator.n_styles,
                                    generator.w_dim, channels, domain.encoder_size,
-                                   c.head_channels or domain.head_channels, absolute=c.codes == "absolute")
+                                   c.width(domain), absolute=c.codes == "absolute")
             own = {"delta_norm": c.delta_norm, "adversarial": c.adversarial}
             weights = losses | {name: weight for name, weight in own.items() if weight}
             self.critic = LatentCritic(generator.w_dim, device=device) if weights.get("adversarial") else None

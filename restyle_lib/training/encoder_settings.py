@@ -8,6 +8,7 @@ CHOICES = {"scheme": ("restyle", "onepass"), "update": ("batch", "step"), "noise
            "extra": ("zero", "normal"), "batch_norm": ("train", "frozen"), "fakes": ("codes", "residuals"),
            "amp": ("", "bf16"), "codes": ("residual", "absolute")}
 LATER = {"image_adversarial": 0.0, "head_channels": 0, "codes": "residual"}     # younger than some networks
+PYRAMID_WIDTH = 7 / 8   # of a single head's: with 10 styles, 1.96 M parameters beside its 1.95 M
 FREE = ("validate_every", "sample_every", "save_every", "log_every", "gradient_shares")  # free on resume
 
 
@@ -16,7 +17,7 @@ class EncoderTraining:
     """Settings of an encoder's training; see `presets.encoder`. The image losses come from the domain."""
     scheme: str = "restyle"             # sees image and reconstruction; "onepass": the image alone
     head: str = "single"                # or "pyramid"
-    head_channels: int = 0              # the width inside the heads (0: the domain's)
+    head_channels: int = 0              # the width inside the heads (0: see `width`)
     progressive: bool = False           # e4e's offsets, one after another
     steps: int = 5                      # N; a onepass encoder takes one
     batch: int = 8
@@ -54,6 +55,12 @@ class EncoderTraining:
                 raise UserError(f"{name}={getattr(self, name)}: at least 1 is needed")
         if self.scheme == "onepass" and self.steps != 1:
             raise UserError(f"a onepass encoder is trained with steps=1, not {self.steps}")
+
+    def width(self, domain):
+        """Channels inside the heads on a domain: those set, else the domain's, of which the conventional
+        pyramid has a share, so that both heads have as many parameters. None: the backbone's own width."""
+        share = PYRAMID_WIDTH if self.scheme == "onepass" and self.head == "pyramid" else 1
+        return self.head_channels or domain.head_channels and max(1, int(domain.head_channels * share))
 
     def options(self):
         """The settings as JSON-able values; without those in LATER that change nothing, as older runs are."""

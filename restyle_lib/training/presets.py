@@ -39,16 +39,14 @@ ENCODERS = {
     ("gpu",       "idinvert"):    ("onepass", "pyramid", False, 1, 0.0,  0.0,      0,     0,   3_200),  # 6-8
 }
 IMAGE_ADVERSARIAL = {"idinvert": 0.08}
-WIDTH = 64                          # channels inside the embedded heads, unless the domain has others
-HEAD_CHANNELS = {"pyramid": 56}     # in place of WIDTH: 1.96 M parameters, the single head's 1.95 M
 CONTROLS = {   # one thing differs, so that neither scheme nor head is mistaken for the other
-    "psp-single":  ("psp", dict(head="single", head_channels=0)),
-    "restyle-one": ("psp", dict(scheme="restyle", head="single", head_channels=0)),
+    "psp-single":  ("psp", dict(head="single")),
+    "restyle-one": ("psp", dict(scheme="restyle", head="single")),
 }
 
 WORLD = {      # all encoders of a domain (`train world`): equal passes, after a warm start that those of a
     # scheme and head share. size: warm iterations, steps, lr; passes of encoder and generator, lr
-    "embedded": (1_400, 2, 3e-3,     64_000, 2.5e-3),
+    "embedded": (1_400, 2, 3e-3,     48_000, 2.5e-3),
     "gpu":      (700,   2, 4e-3,    200_000, 5e-3),        # 7
 }
 CHANNELS = {4: 192, 8: 192, 16: 128, 32: 64, 64: 32, 128: 32, 256: 16}   # of small generators
@@ -161,6 +159,4 @@ def rows():
 
 def _row(size, method):
     row = dict(zip(COLUMNS, ENCODERS[size, method], strict=True))
-    width = 0 if size == "published" else HEAD_CHANNELS.get(row["head"], 0)
-    apart = {"image_adversarial": IMAGE_ADVERSARIAL.get(method, 0.0), "head_channels": width}
-    return COMMON[size] | row | apart
+    return COMMON[size] | row | {"image_adversarial": IMAGE_ADVERSARIAL.get(method, 0.0)}

@@ -2,6 +2,7 @@
 one ended."""
 import copy
 import math
+from pathlib import Path
 
 import torch
 
@@ -95,18 +96,50 @@ def _side(generator, name):
     return 4 * 2 ** int(rest[0]) if part == "to_images" else None
 
 
-def save_blend(folder, parent, child, swap, *, soft=0.0, coarse="child", device="cpu"):
-    """Blends two generators by name or path and writes the result in our format -> a sentence."""
-    from .checkpoints.own import save_model
-    from .weights import facts, load_generator
+def save_blend(folder, parent, child, swap, *, soft=0.0, coarse="child", recipe=False, device="cpu"):
+    """Blends two generators by name or path and writes the result in our format -> a sentence.
+
+    recipe: only what to blend, which takes no space, of two shipped ones (`from_recipe`)."""
+    from .checkpoints.own import halved, save_model
+    from .files import write_json
+    from .weights import facts, load_generator, shipped
     names = {"parent": str(parent), "child": str(child)}
     parts = {role: load_generator(needed(name), device) for role, name in names.items()}
     about = {role: {"name": _plain(name), "generator": fingerprint(parts[role]),
                     "facts": facts(name, "generator")} for role, name in names.items()}
-    mixed = blend(**parts, swap=swap, soft=soft, coarse=coarse)
-    config = save_model(folder, mixed, "generator", swap=swap, soft=soft, coarse=coarse, **about)
+    how = {"swap": swap, "soft": soft, "coarse": coarse}
+    mixed = blend(**parts, **how)
+    if recipe:
+        places = {role: name if "/" in name else f"{name}/generator" for role, name in names.items()}
+        if lacking := sorted(set(places.values()) - set(shipped())):
+            raise UserError(f"a recipe blends shipped generators, which {' and '.join(lacking)} is not; "
+                            "without --recipe the weights are written")
+        config = {"kind": "generator", "architecture": mixed.config, "generator": fingerprint(halved(mixed)),
+                  "blend": places | how, "facts": how | about, "file": {"bytes": 0}}
+        write_json(Path(folder) / "config.json", config)
+    else:
+        config = save_model(folder, mixed, "generator", **how, **about)
     return (f"{folder}: generator {config['generator'][:12]}, the {coarse}'s blocks below {swap} px, of "
             + " and ".join(f"{role} {about[role]['generator'][:12]}" for role in names))
+
+
+def from_recipe(config, folder, device="cpu"):
+    """The Generator that a config.json describes as a blend of two shipped ones; UserError if it is not the
+    one that was meant: a parent or child was replaced."""
+    from .checkpoints.own import halved
+    from .weights import load_generator, shipped
+    try:
+        how = dict(config["blend"])
+        parts = {role: how.pop(role) for role in ("parent", "child")}
+        if not set(parts.values()) <= set(shipped()):
+            raise ValueError(f"it blends {' and '.join(map(str, parts.values()))}, not shipped generators")
+        mixed = halved(blend(**{role: load_generator(name) for role, name in parts.items()}, **how))
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise UserError(f"{folder} is no recipe of a blend: {error}") from None
+    if fingerprint(mixed) != config.get("generator"):
+        raise UserError(f"{folder} describes another blend than its parent and child make now; they were "
+                        "replaced, blend them again: " + RECIPES["toonify/generator"])
+    return mixed.to(device).requires_grad_(False)
 
 
 def _plain(name):

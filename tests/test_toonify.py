@@ -103,6 +103,48 @@ def test_the_command_writes_a_blend_that_names_its_parents(tmp_path):
     assert str(tmp_path) not in json.dumps(config)
 
 
+@pytest.fixture
+def both_shipped(tmp_path, monkeypatch):
+    """An assets folder with a parent and a child."""
+    monkeypatch.setattr(weights, "ASSETS", tmp_path)
+    for name, generator in (("one", PARENT), ("two", CHILD)):
+        save_model(tmp_path / name / "generator", generator, "generator")
+    return tmp_path
+
+
+@pytest.mark.parametrize("soft", [0.0, 0.7])
+def test_a_recipe_is_the_blend_without_its_weights(both_shipped, soft):
+    folder = both_shipped / "mixed/generator"
+    for recipe, where in ((True, folder), (False, both_shipped / "file")):
+        toonify.save_blend(where, "one", "two", 16, soft=soft, coarse="parent", recipe=recipe)
+    assert [path.name for path in folder.iterdir()] == ["config.json"]
+    small, whole = weights.load_generator("mixed"), load_model(both_shipped / "file")[0]
+    assert same(small.state_dict(), whole.state_dict())
+    assert fingerprint(small) == json.loads((folder / "config.json").read_text())["generator"]
+
+
+def test_a_recipe_of_replaced_or_foreign_generators_is_refused(both_shipped, tmp_path):
+    toonify.save_blend(both_shipped / "mixed/generator", "one", "two", 16, recipe=True)
+    with pytest.raises(UserError, match="blends shipped generators, which .*elsewhere is not"):
+        toonify.save_blend(both_shipped / "more", "one", str(_moved(both_shipped, "elsewhere")), 16, recipe=True)
+    path = both_shipped / "mixed/generator/config.json"
+    config = json.loads(path.read_text())
+    for damage in ({"parent": "../one"}, {"swap": 3}, {"more": 1}, {"child": None}):
+        path.write_text(json.dumps(config | {"blend": config["blend"] | damage}))
+        with pytest.raises(UserError):
+            weights.load_generator("mixed")
+    path.write_text(json.dumps(config))
+    save_model(both_shipped / "two/generator", tiny.generator(32, seed=6), "generator")
+    with pytest.raises(UserError, match="replaced, blend them again"):
+        weights.load_generator("mixed")
+
+
+def _moved(folder, name):
+    """A generator that lies beside the assets, shipped by nobody."""
+    save_model(folder.parent / name, CHILD, "generator")
+    return folder.parent / name
+
+
 def test_missing_weights_say_what_to_train(monkeypatch):
     monkeypatch.setattr(weights, "shipped", lambda: ["avatars/generator"])
     with pytest.raises(UserError, match="train blend avatars toons"):

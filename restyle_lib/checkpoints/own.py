@@ -137,6 +137,9 @@ def load_model(folder, kind=None, device="cpu"):
     folder, config = Path(folder), read_config(folder)
     if kind is not None and config["kind"] != kind:
         raise UserError(f"{folder} holds a network of kind '{config['kind']}', not '{kind}'")
+    if "blend" in config:
+        from ..toonify import from_recipe
+        return from_recipe(config, folder, device), config
     wanted = config["file"].get("sha256") if isinstance(config["file"], dict) else None
     for name in FILES:
         try:

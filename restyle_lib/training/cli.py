@@ -118,6 +118,7 @@ def train_ablation(plan, **settings):
 @click.option("--swap", required=True, type=int, help="First resolution that changes hands, say 16.")
 @click.option("--soft", default=0.0, show_default=True, help="Width of the transition in octaves.")
 @click.option("--coarse", default="child", show_default=True, help="Whose blocks lie below: child or parent.")
+@click.option("--recipe", is_flag=True, help="Write only what to blend, of two shipped generators.")
 @click.option("--out", "folder", required=True, type=click.Path(path_type=Path), help="The model's folder.")
 def train_blend(**settings):
     """Blend a generator with its parent by resolution."""

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
@@ -79,13 +80,16 @@ def _change(row, before):
 def matmul_peaks(device, sides=(64, 128, 512, 1024)):
     """{dtype: GFLOP/s of its fastest square matrix product}; 0 where it is far slower than float32.
 
-    Processors without bfloat16 arithmetic emulate it, hundreds of times slower: small sides find that out."""
+    As a product and as a 1x1 convolution, which another library may compute. Processors without bfloat16
+    arithmetic emulate it, hundreds of times slower: small sides find that out."""
     peaks = {torch.float32: 0.0, torch.bfloat16: 0.0}
     for side in (*sides, *([4 * sides[-1]] if device.type == "cuda" else ())):
         rates = {}
         for dtype in list(peaks):
             a = torch.randn(side, side, device=device).to(dtype)
-            rates[dtype] = 2e-9 * side**3 / min(_timed(partial(torch.mm, a, a), device) for _ in range(6))
+            image = a.t().reshape(1, side, -1, 8).contiguous(memory_format=torch.channels_last)
+            ways = partial(torch.mm, a, a), partial(F.conv2d, image, a[:, :, None, None])
+            rates[dtype] = 2e-9 * side**3 / min(_timed(way, device) for way in ways for _ in range(6))
             peaks[dtype] = max(peaks[dtype], rates[dtype])
         if torch.bfloat16 in rates and rates[torch.bfloat16] < 0.3 * rates[torch.float32]:
             del peaks[torch.bfloat16]

@@ -146,15 +146,13 @@ def _inversion(sizes, parts, device, batch):
     loop, plain = _twin("inversion"), _twin("stylegan2")
     network, generator = _networks(sizes, parts, device)
     inverter = Inverter(network, generator, _domain(generator, network))
-    halves = [copy.deepcopy(part).bfloat16() for part in (network, generator)]
-    half = Inverter(*halves, inverter.domain)
+    half = inverter.bfloat16()
     images = torch.rand(batch, 3, *network.input_size, device=device) * 2 - 1
     state = generator.state_dict()
     return [Candidate(TWIN, lambda: loop.invert(network, plain.synthesize, state, images, STEPS), batch),
             Candidate(OURS, lambda: inverter(images, STEPS).latents[-1], batch),
             *_fast(OURS, lambda: inverter(images, STEPS).latents[-1], batch, device),
-            Candidate(f"{OURS}, bfloat16", lambda: half(images.bfloat16(), STEPS).latents[-1], batch,
-                      torch.bfloat16)]
+            Candidate(f"{OURS}, bfloat16", lambda: half(images, STEPS).latents[-1], batch, torch.bfloat16)]
 
 
 def _training(sizes, parts, device, batch):

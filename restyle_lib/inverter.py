@@ -1,4 +1,5 @@
 """An encoder, its generator and their domain together: the only place where crop and pooling live."""
+import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -51,7 +52,9 @@ class Inverter:
     def encode(self):
         """[B, 2C, H, W] -> residuals [B, k, d], for both kinds of encoder."""
         single = self.encoder.in_channels == self.domain.channels
-        return one_pass(self.encoder, self.domain.channels) if single else self.encoder
+        encoder = one_pass(self.encoder, self.domain.channels) if single else self.encoder
+        dtype = self.generator.w_mean.dtype
+        return encoder if dtype == torch.float32 else lambda pair: encoder(pair.to(dtype)).float()
 
     @torch.no_grad()
     def render(self, latents, noise=None):
@@ -59,7 +62,9 @@ class Inverter:
         return self._draw(latents, noise)
 
     def _draw(self, latents, noise=None):
-        return crop(self.generator(latents, noise=self.noise if noise is None else noise), self.domain.crop)
+        images = self.generator(latents.to(self.generator.w_mean.dtype),
+                                noise=self.noise if noise is None else noise)
+        return crop(images, self.domain.crop).to(latents.dtype)
 
     def synthesize(self, latents):
         """[B, k, d] -> [B, C, H, W] at encoder size: generator, crop, exact pooling. Gradients flow."""
@@ -131,6 +136,16 @@ class Inverter:
     def to(self, device):
         """The same inverter with its networks moved to `device`."""
         return replace(self, encoder=self.encoder.to(device), generator=self.generator.to(device))
+
+
+    def bfloat16(self):
+        """The same inverter with its networks in bfloat16, for processors that compute fast in it.
+
+        Latents, images and what is added up stay float32; the fingerprint is that of the generator given."""
+        halves = (copy.deepcopy(network).bfloat16() for network in (self.encoder, self.generator))
+        half = replace(self, **dict(zip(("encoder", "generator"), halves, strict=True)))
+        vars(half).update(start=self.start, fingerprint=self.fingerprint)
+        return half
 
 
 def crop(images, bounds):

@@ -126,7 +126,7 @@ def test_a_recipe_is_the_blend_without_its_weights(both_shipped, soft):
 def test_a_recipe_of_replaced_or_foreign_generators_is_refused(both_shipped, tmp_path):
     toonify.save_blend(both_shipped / "mixed/generator", "one", "two", 16, recipe=True)
     with pytest.raises(UserError, match="blends shipped generators, which .*elsewhere is not"):
-        toonify.save_blend(both_shipped / "more", "one", str(_moved(both_shipped, "elsewhere")), 16, recipe=True)
+        toonify.save_blend(both_shipped / "more", "one", _moved(both_shipped, "elsewhere"), 16, recipe=True)
     path = both_shipped / "mixed/generator/config.json"
     config = json.loads(path.read_text())
     for damage in ({"parent": "../one"}, {"swap": 3}, {"more": 1}, {"child": None}):
@@ -142,7 +142,7 @@ def test_a_recipe_of_replaced_or_foreign_generators_is_refused(both_shipped, tmp
 def _moved(folder, name):
     """A generator that lies beside the assets, shipped by nobody."""
     save_model(folder.parent / name, CHILD, "generator")
-    return folder.parent / name
+    return str(folder.parent / name)
 
 
 def test_missing_weights_say_what_to_train(monkeypatch):

@@ -158,8 +158,10 @@ def convert(file, out):
 @click.option("--batch", default=8, show_default=True)
 @click.option("--tolerance", default=0.0, show_default=True, help="Stop at so small a residual.")
 @click.option("--device", default="auto", show_default=True)
+@click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True,
+              help="What the networks compute in; latents and images stay float32.")
 def invert(images, model, steps, out, save, start_from, first_steps, domain, generator, batch, tolerance,
-           device):
+           device, dtype):
     """Invert images, folders and zips into a folder; under torchrun, each process its share of them."""
     from . import distributed, load_inverter, weights
     from .invert import invert
@@ -168,6 +170,8 @@ def invert(images, model, steps, out, save, start_from, first_steps, domain, gen
     inverter = load_inverter(model, domain, generator, device)
     own = start_from and weights.facts(start_from).get("domain")         # not that of the second encoder
     first = load_inverter(start_from, own or domain, device=device) if start_from else None
+    if dtype == "bfloat16":
+        inverter, first = inverter.bfloat16(), first and first.bfloat16()
     summary = invert(images, inverter, out, steps=steps, tolerance=tolerance, save=save.split(","),
                      start_from=first, first_steps=first_steps, batch=batch)
     click.echo("\n".join(summary.lines()))

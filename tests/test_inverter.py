@@ -49,6 +49,20 @@ def test_the_start_is_the_average_style_and_its_image():
     assert torch.equal(trajectory.images[0], expected.expand(3, -1, -1, -1))
 
 
+def test_bfloat16_networks_keep_latents_and_sums_exact(monkeypatch):
+    monkeypatch.setattr("restyle_lib.inverter.matmul_peaks", lambda *_, **__: {torch.bfloat16: 1.0})
+    inverter, images = tiny.inverter(), tiny.images()
+    half, whole = inverter.bfloat16()(images, steps=3), inverter(images, steps=3)
+    assert half.latents.dtype == half.images.dtype == torch.float32
+    assert half.generator == whole.generator and torch.equal(half.latents[0], whole.latents[0])
+    error = (half.images - whole.images).std() / whole.images.std()
+    assert 0 < error < 0.1, "near, and not the same: the networks did compute in bfloat16"
+    assert next(inverter.generator.parameters()).dtype == torch.float32, "the inverter given is as it was"
+    monkeypatch.setattr("restyle_lib.inverter.matmul_peaks", lambda *_, **__: {torch.bfloat16: 0.0})
+    with pytest.raises(UserError, match="slower than float32; use float32"):
+        inverter.bfloat16()
+
+
 def test_one_channel_from_end_to_end():
     inverter = tiny.inverter(channels=1)
     trajectory = inverter(tiny.images(channels=1), steps=2)

@@ -12,8 +12,9 @@ from .models.stylegan2 import fingerprint, sides
 ROLES = ("child", "parent")
 TRAIN = "python -m restyle_lib train "
 RECIPES = {
-    "toons/generator": TRAIN + "generator --domain toons --init-from avatars/generator --out FOLDER",
-    "toonify/generator": TRAIN + "blend avatars toons --swap 16 --out FOLDER",
+    "toons/generator": TRAIN + ("generator --domain toons --size tuned --init-from avatars/generator "
+                                 "--out FOLDER"),
+    "toonify/generator": TRAIN + "blend avatars toons --swap 8 --coarse parent --out FOLDER",
     "toonify/restyle-psp": TRAIN + "encoder restyle-psp --domain toonify --out FOLDER",
     "toonify/psp": TRAIN + "encoder psp --domain toonify --out FOLDER",
 }

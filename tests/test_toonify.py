@@ -149,7 +149,7 @@ def test_missing_weights_say_what_to_train(monkeypatch):
     monkeypatch.setattr(weights, "shipped", lambda: ["avatars/generator"])
     with pytest.raises(UserError, match="train blend avatars toons"):
         toonify.needed("toonify")
-    with pytest.raises(UserError, match="train generator --domain toons --init-from"):
+    with pytest.raises(UserError, match="train generator --domain toons --size tuned --init-from"):
         toonify.needed("toons/generator")
     with pytest.raises(UserError, match="did you mean"):
         toonify.needed("avatar/generator")

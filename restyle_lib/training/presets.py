@@ -46,11 +46,12 @@ CONTROLS = {   # one thing differs, so that neither scheme nor head is mistaken 
 
 WORLD = {      # all encoders of a domain (`train world`): equal passes, after a warm start that those of a
     # scheme and head share. size: warm iterations, steps, lr; passes of encoder and generator, lr
-    "embedded": (1_400, 2, 3e-3,     48_000, 2.5e-3),
+    "embedded": (1_400, 2, 3e-3,     40_000, 2.5e-3),
     "gpu":      (700,   2, 4e-3,    200_000, 5e-3),        # 7
 }
 CHANNELS = {4: 192, 8: 192, 16: 128, 32: 64, 64: 32, 128: 32, 256: 16}   # of small generators
 COMPACT = dict(channels={4: 128, 8: 128, 16: 96, 32: 64, 64: 32})        # 0.9 M parameters in place of 2.0 M
+TUNED = dict(lr_g=1e-3, lr_d=2e-3, noise_rate=0.02)                     # of a generator that is fine-tuned
 TINY = dict(channels={4: 32, 8: 32, 16: 16}, r1=0.3, noise_rate=0.1, reuse_gradient=True)  # a quick look
 GENERATORS = {  # mixing, averaging and lazy terms of the published size as in StyleGAN2, configuration F
     # size        z    w    mapping batch mixing ema     path  shared fakes  images
@@ -58,6 +59,7 @@ GENERATORS = {  # mixing, averaging and lazy terms of the published size as in S
     "embedded":  (192, 192, 4,      16,   0.5,    5_000, 0.0,  True,            400_000),
     "gpu":       (192, 192, 4,      64,   0.5,    5_000, 0.0,  True,            800_000),   # 7, as above
     "compact":   (128, 128, 4,      16,   0.5,    5_000, 0.0,  True,            400_000),
+    "tuned":     (128, 192, 4,      16,   0.5,    2_000, 0.0,  True,             16_000),
     "tiny":      (32,  32,  2,      8,    0.5,      500, 2.0,  True,              6_000),
 }
 
@@ -114,7 +116,7 @@ def world(size, method):
 
 
 def generator(size="embedded", **changes):
-    """GeneratorTraining at a size ("embedded", "compact", "gpu", "published", "tiny"); `changes` win."""
+    """GeneratorTraining at a size, a row of GENERATORS ("embedded", "published", ...); `changes` win."""
     from .generator import GeneratorTraining
     if size not in GENERATORS:
         raise suggest(size, GENERATORS, "size")
@@ -124,6 +126,7 @@ def generator(size="embedded", **changes):
     side = changes.get("resolution", 64)
     if size != "published":
         values |= {"tiny": TINY, "compact": COMPACT}.get(size, {"channels": CHANNELS})
+        values |= TUNED if size == "tuned" else {}
         widths, sides = values["channels"], (2**i for i in range(2, 11))
         values["channels"] = {s: widths.get(s, 16) for s in sides if s <= side}
     values["amp"] = "bf16" if size == "gpu" else ""

@@ -157,7 +157,7 @@ class Work:
             one = slice(1) if latents.dim() == 3 else slice(None)       # of each image's own, or of all
             inverter(images[:1], steps=1, start=latents[one], start_images=start_images[one])
             self.warm = True
-        pictures, every = {}, "steps" in self.save        # row -> its latest full-size image, if every: as PNG
+        pictures, every = {}, "steps" in self.save    # row -> its latest full-size image, if every: as PNG
 
         def keep(t, active, full):
             shown = map(encode_png, to_pixels(full)) if every else to_pixels(full)

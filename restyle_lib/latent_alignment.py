@@ -126,13 +126,15 @@ def alignment(first, second, readers=(), network=None, **how):
 
 
 def series(first, others, readers=(), network=None, *, names=ASKED, count=64, seed=0, psi=1.0, domain=None,
-           keep=None, again=None):
+           keep=None, again=None, style=None):
     """How well the first generator's latents are aligned with those of others {label: Generator}, on the same
     w -> {label: {"images": (a, b), the first `keep` of them, "score": Interval, "attributes": see
-    `correlations`, "identity": see `likeness`, "readers": {name: Interval}}}; what has no network is empty.
+    `correlations`, "identity": see `likeness`, "readers": {name: Interval}, "toon-ness": Interval}}; what has
+    no network is empty.
 
     readers: one attribute reader for all, or (the first's, the others'). again: a second reader, trained
-    apart; where truth is unknown, "readers" says how its readings of b correlate with those of the first."""
+    apart; where truth is unknown, "readers" says how its readings of b correlate with those of the first.
+    style: images -> [N], such as a ToonNess; its mean over b is "toon-ness"."""
     w, bounds, size = _latents(first, others.values(), count, seed, psi, domain)
     readers = tuple(readers) if isinstance(readers, (tuple, list)) else (readers, readers)
     device, found, a = first.w_mean.device, {}, _drawn(first, w, bounds, size)
@@ -150,7 +152,8 @@ def series(first, others, readers=(), network=None, *, names=ASKED, count=64, se
             "images": (a[:keep], b[:keep]), "score": score(a, b),
             "attributes": correlations(known, read, names, seed=seed) if readers else {},
             "identity": {} if network is None else _alike(faces, features(network, b, device=device), seed),
-            "readers": {name: rows["true"] for name, rows in twice.items()}}
+            "readers": {name: rows["true"] for name, rows in twice.items()},
+            "toon-ness": None if style is None else bootstrap(style(b.to(device)))}
     return found
 
 
@@ -169,7 +172,8 @@ def table(found, names=()):
         means = {f"mean r, {what}": float(np.mean([row[what].estimate for row in read]))
                  for what in ("true", "shuffled") if read}
         alike = {f"identity, {what}": str(value) for what, value in one["identity"].items()}
-        rows.append({"generator": label, "partner found": str(one["score"]), **means, **alike})
+        drawn = {"toon-ness": str(one["toon-ness"])} if one["toon-ness"] else {}
+        rows.append({"generator": label, **drawn, "partner found": str(one["score"]), **means, **alike})
     return rows
 
 

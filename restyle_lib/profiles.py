@@ -78,6 +78,8 @@ SIZES = (
     ("31_toonify_latent_alignment", "renders",   24,  128,  1000,  1000, "scenes the reader is tested on"),
     ("31_toonify_latent_alignment", "pairs",      8,  128,  1000,  1000, "random latents behind numbers"),
     ("31_toonify_latent_alignment", "shown",      3,    6,     8,     8, "random latents in the picture"),
+    ("31_toonify_latent_alignment", "learnt",    12,  100,   300,   300, "renders a style to learn from"),
+    ("31_toonify_latent_alignment", "held_out",   8,   64,   200,   200, "... and to test on"),
     ("32_toonify_bootstrapping", "images",        3,   48,   500,  1000, "held-out images behind numbers"),
     ("32_toonify_bootstrapping", "shown",         2,    4,     8,     8, "images in the figures"),
     ("32_toonify_bootstrapping", "inverted",      2,   10,    10,    10, "steps of the first encoder"),

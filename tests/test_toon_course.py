@@ -73,8 +73,11 @@ def test_a_series_measures_each_generator_once():
     network = IdentityNet((8, 8), channels=(8, 8, 8, 8), dim=8).eval()
     how = dict(count=12, domain=tiny.domain(32, encoder_size=(8, 8)))
     others = {"parent": PARENT, "child": CHILD, "the end": CHILD}
-    found = latent_alignment.series(PARENT, others, reader, network, keep=2, again=again, **how)
+    found = latent_alignment.series(PARENT, others, reader, network, keep=2, again=again,
+                                    style=lambda x: x.mean((1, 2, 3)), **how)
     assert found["the end"] is found["child"] and len(found["child"]["images"][1]) == 2
+    assert found["parent"]["toon-ness"] != found["child"]["toon-ness"] and "toon-ness" in str(
+        latent_alignment.table(found))
     assert found["parent"]["score"].estimate == 1 and set(found["child"]["readers"]) == {"yaw", "glasses"}
     alone = latent_alignment.alignment(PARENT, CHILD, reader, network, **how)
     assert alone["attributes"] == found["child"]["attributes"] and alone["score"] == found["child"]["score"]

@@ -5,30 +5,42 @@ import torch.nn.functional as F
 
 from .errors import UserError
 from .inverter import crop, pool
-from .metrics import identity, read_attributes
+from .metrics import features, read_attributes
 from .statistics import Interval, bootstrap, paired_interval
+from .tables import Table
 
 ASKED = ("yaw", "pitch", "smile", "glasses", "hair_style", "hair_melanin", "skin_melanin")
 
 
-@torch.no_grad()
 def same_latents(first, second, count=64, *, seed=0, psi=1.0, domain=None, batch=32):
     """What two generators draw of the same w, mapped by the first (Figure 17): two [N, C, H, W], [-1, 1].
 
     As a domain sees them, cropped and pooled; without one, whole, pooled to the smaller of both."""
-    latents, other = ([g.n_styles, g.w_dim, g.image_channels] for g in (first, second))
-    if latents != other:
-        raise UserError("two generators that share no latent space cannot be aligned: the first takes "
-                        f"{latents[0]}x{latents[1]} and draws {latents[2]} channels, the second "
-                        f"{other[0]}x{other[1]} and {other[2]}")
+    w, bounds, size = _latents(first, [second], count, seed, psi, domain)
+    return tuple(_drawn(g, w, bounds, size, batch) for g in (first, second))
+
+
+@torch.no_grad()
+def _latents(first, others, count, seed, psi, domain):
+    """Random w [N, d], mapped by the first, and (crop, size) of what all generators draw of them."""
+    for other in others:
+        latents, theirs = ([g.n_styles, g.w_dim, g.image_channels] for g in (first, other))
+        if latents != theirs:
+            raise UserError("two generators that share no latent space cannot be aligned: the first takes "
+                            f"{latents[0]}x{latents[1]} and draws {latents[2]} channels, the second "
+                            f"{theirs[0]}x{theirs[1]} and {theirs[2]}")
     z = torch.randn(count, first.z_dim, generator=torch.Generator().manual_seed(seed))
+    w = [first.truncate(first.mapping(part.to(first.w_mean)), psi) for part in z.split(256)]
     bounds = domain.crop if domain else (0, None, 0, None)
-    size = domain.encoder_size if domain else (min(first.resolution, second.resolution),) * 2
-    rows = []
-    for part in z.split(batch):
-        w = first.truncate(first.mapping(part.to(first.w_mean)), psi)
-        rows.append([pool(crop(g(w.to(g.w_mean)), bounds), size).clamp(-1, 1).cpu() for g in (first, second)])
-    return tuple(torch.cat(images) for images in zip(*rows, strict=True))
+    size = domain.encoder_size if domain else (min(g.resolution for g in (first, *others)),) * 2
+    return torch.cat(w), bounds, size
+
+
+@torch.no_grad()
+def _drawn(generator, w, bounds, size, batch=32):
+    """Images [N, C, H, W] in [-1, 1], on the CPU, of latents w [N, d] or [N, k, d]."""
+    parts = (generator(part.to(generator.w_mean)) for part in w.split(batch))
+    return torch.cat([pool(crop(images, bounds), size).clamp(-1, 1).cpu() for images in parts])
 
 
 def score(a, b, cells=16):
@@ -97,25 +109,72 @@ def _interval(values, count):
 
 def likeness(network, a, b, seed=0):
     """Identity similarity of true and of shuffled pairs of images: {"true", "shuffled", "difference"}."""
-    true = identity(network, a, b).double().cpu().numpy()
-    strangers = identity(network, a, b[shuffled(len(a), seed)]).double().cpu().numpy()
+    return _alike(*(features(network, images, device=images.device) for images in (a, b)), seed)
+
+
+def _alike(x, y, seed):
+    """As `likeness`, of unit embeddings [N, d]."""
+    true = (x * y).sum(1).double().numpy()
+    strangers = (x * y[shuffled(len(x), seed)]).sum(1).double().numpy()
     return {"true": bootstrap(true), "shuffled": bootstrap(strangers),
             "difference": paired_interval(true, strangers)}
 
 
-def alignment(first, second, readers=(), network=None, *, names=ASKED, count=64, seed=0, psi=1.0,
-              domain=None):
-    """How well two latent spaces are aligned -> {"images": (a, b), "score": Interval, "attributes": see
-    `correlations`, "identity": see `likeness`}; what has no network is empty.
+def alignment(first, second, readers=(), network=None, **how):
+    """How well two latent spaces are aligned: `series` of one other generator."""
+    return series(first, {"": second}, readers, network, **how)[""]
 
-    readers: one attribute reader for both, or (the first's, the second's)."""
-    a, b = same_latents(first, second, count, seed=seed, psi=psi, domain=domain)
+
+def series(first, others, readers=(), network=None, *, names=ASKED, count=64, seed=0, psi=1.0, domain=None,
+           keep=None, again=None, style=None):
+    """How well the first generator's latents are aligned with those of others {label: Generator}, on the same
+    w -> {label: {"images": (a, b), the first `keep` of them, "score": Interval, "attributes": see
+    `correlations`, "identity": see `likeness`, "readers": {name: Interval}, "toon-ness": Interval}}; what has
+    no network is empty.
+
+    readers: one attribute reader for all, or (the first's, the others'). again: a second reader, trained
+    apart; where truth is unknown, "readers" says how its readings of b correlate with those of the first.
+    style: images -> [N], such as a ToonNess; its mean over b is "toon-ness"."""
+    w, bounds, size = _latents(first, others.values(), count, seed, psi, domain)
     readers = tuple(readers) if isinstance(readers, (tuple, list)) else (readers, readers)
-    device = first.w_mean.device
-    read = [read_attributes(r, x, device=device) for r, x in zip(readers, (a, b), strict=False)]
-    found = correlations(*read, names, seed=seed) if read else {}
-    alike = likeness(network, a.to(device), b.to(device), seed) if network is not None else {}
-    return {"images": (a, b), "score": score(a, b), "attributes": found, "identity": alike}
+    device, found, a = first.w_mean.device, {}, _drawn(first, w, bounds, size)
+    known = read_attributes(readers[0], a, device=device) if readers else {}
+    faces = None if network is None else features(network, a, device=device)
+    for label, other in others.items():
+        if same := [done for done in found if others[done] is other]:
+            found[label] = found[same[0]]
+            continue
+        b = a if other is first else _drawn(other, w, bounds, size)
+        read = read_attributes(readers[1], b, device=device) if readers else {}
+        twice = correlations(read, read_attributes(again, b, device=device), names, seed=seed) \
+            if again is not None and readers else {}
+        found[label] = {
+            "images": (a[:keep], b[:keep]), "score": score(a, b),
+            "attributes": correlations(known, read, names, seed=seed) if readers else {},
+            "identity": {} if network is None else _alike(faces, features(network, b, device=device), seed),
+            "readers": {name: rows["true"] for name, rows in twice.items()},
+            "toon-ness": None if style is None else bootstrap(style(b.to(device)))}
+    return found
+
+
+def lines(found, names):
+    """For curves over a list of alignments: ({name: [Interval of true pairs]}, [[Interval of shuffled]])."""
+    rows = [one["attributes"] for one in found]
+    return ({name: [row[name]["true"] for row in rows] for name in names},
+            [[row[name]["shuffled"] for name in names] for row in rows])
+
+
+def table(found, names=()):
+    """A row for each of {label: alignment}: partner found, mean correlation of `names`, identity of pairs."""
+    rows = Table()
+    for label, one in found.items():
+        read = [one["attributes"][name] for name in names]
+        means = {f"mean r, {what}": float(np.mean([row[what].estimate for row in read]))
+                 for what in ("true", "shuffled") if read}
+        alike = {f"identity, {what}": str(value) for what, value in one["identity"].items()}
+        drawn = {"toon-ness": str(one["toon-ness"])} if one["toon-ness"] else {}
+        rows.append({"generator": label, **drawn, "partner found": str(one["score"]), **means, **alike})
+    return rows
 
 
 def evidence(found, readable=None):

@@ -75,6 +75,17 @@ SIZES = (
     ("30_editing", "hybrid",                      1,   50,   500,   500, "steps of the longest hybrid"),
     ("30_editing", "steps",                       2,   10,    10,    10, "refinement steps"),
     ("30_editing", "frames",                      5,   25,    49,    49, "frames of the animation"),
+    ("31_toonify_latent_alignment", "renders",   24,  128,  1000,  1000, "scenes the reader is tested on"),
+    ("31_toonify_latent_alignment", "pairs",      8,  128,  1000,  1000, "random latents behind numbers"),
+    ("31_toonify_latent_alignment", "shown",      3,    6,     8,     8, "random latents in the picture"),
+    ("31_toonify_latent_alignment", "learnt",    12,  100,   300,   300, "renders a style to learn from"),
+    ("31_toonify_latent_alignment", "held_out",   8,   64,   200,   200, "... and to test on"),
+    ("32_toonify_bootstrapping", "images",        3,   48,   500,  1000, "held-out images behind numbers"),
+    ("32_toonify_bootstrapping", "shown",         2,    4,     8,     8, "images in the figures"),
+    ("32_toonify_bootstrapping", "inverted",      2,   10,    10,    10, "steps of the first encoder"),
+    ("32_toonify_bootstrapping", "steps",         2,    5,     5,     5, "steps of the second encoder"),
+    ("32_toonify_bootstrapping", "learnt",       12,  100,   300,   300, "renders a style to learn from"),
+    ("32_toonify_bootstrapping", "held_out",      8,   64,   200,   200, "... and to test on"),
 )
 
 # Seconds that a notebook takes, measured on two cores (smoke, quick) and one H200 (gpu); None: not measured.
@@ -94,6 +105,8 @@ SECONDS = {
     "24_ablation_encoder_head": (17, 66, None, None),
     "25_your_own_ablation": (19, 42, None, None),
     "30_editing": (30, 57, None, None),
+    "31_toonify_latent_alignment": (None, None, None, None),
+    "32_toonify_bootstrapping": (None, None, None, None),
     "90_claims": (9, 8, None, None),
 }
 

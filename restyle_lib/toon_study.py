@@ -7,8 +7,9 @@ import torch
 
 from . import data
 from .audit import feature_network
-from .metrics import batches, by_step, identity, l2, perceptual, read_attributes, to_floats
+from .metrics import batches, by_step, features, l2, perceptual, read_attributes, to_floats
 from .statistics import paired_interval
+from .tables import Table
 from .toonify import bootstrap
 from .trajectory import join
 from .training.distortions import imperfect
@@ -16,7 +17,8 @@ from .training.distortions import imperfect
 ITEMS = {"pose": ("yaw", "pitch"), "expression": ("smile", "mouth_open"), "eyeglasses": ("glasses",),
          "hairstyle": ("hair_style", "hair_length"), "make-up": ("makeup",)}
 CLAIMED = ("eyeglasses", "hairstyle", "expression", "make-up")       # the claim boot-items
-PLAIN, TOON = "average toon", "toon-ness"
+PLAIN, RERENDERED, ONCE = "average toon", "re-rendered", "one pass"
+TOON = "toon-ness"
 
 
 # ---- toon-ness
@@ -73,20 +75,22 @@ def toonness(domain, ordinary="avatars", toons="toons", *, count=300, held_out=2
 
 # ---- variants and their measures
 
-def variants(first, second, images, *, first_steps=(1,), steps=5, single=None, batch=32):
+def variants(first, second, images, *, first_steps=(1,), steps=5, single=None, begun=None, batch=32):
     """{label: Trajectory} of the real-to-toon variants of Figure 11, of `steps` steps of the second encoder.
 
     first, second, single: Inverters; `single` is the one-pass baseline. "re-rendered" draws the start with
-    the second generator: the ablation of the image that bootstrapping begins with."""
+    the second generator: the ablation of the image that bootstrapping begins with. begun: the first's
+    Trajectory of these images, where it is there already."""
     def made(count, rerender=False):
-        parts = images.split(batch)
-        return join([bootstrap(first, second, part, count, steps, rerender=rerender) for part in parts])
+        parts = torch.arange(len(images)).split(batch)
+        return join([bootstrap(first, second, images[part], count, steps, rerender=rerender,
+                               begun=begun and begun.select(part.tolist())) for part in parts])
 
     found = {PLAIN: made(0)} | {label(count): made(count) for count in first_steps if count}
     if any(first_steps):
-        found["re-rendered"] = made(next(filter(None, first_steps)), rerender=True)
+        found[RERENDERED] = made(next(filter(None, first_steps)), rerender=True)
     if single is not None:
-        found = {"one pass": join([single(part, 1) for part in images.split(batch)])} | found
+        found = {ONCE: join([single(part, 1) for part in images.split(batch)])} | found
     return found
 
 
@@ -132,6 +136,7 @@ def measure(found, images, *, toonness=None, reader=None, truth=None, identity_n
     `truth` as `reader` sees it; "identity" to the input; "L2 to the true toon" and "distance to the true
     toon" (of a network with `distance`) to `toons` [B, C, H, W], which the paper could not measure."""
     truth, result = known(truth, reader, images), {}
+    faces = None if identity_network is None else features(identity_network, images, device=images.device)
     for name, frames in found.items():
         frames = getattr(frames, "images", frames).clamp(-1, 1)
         table = {}
@@ -144,7 +149,8 @@ def measure(found, images, *, toonness=None, reader=None, truth=None, identity_n
             items = {item: np.stack(rows) for item, rows in items.items() if rows[0] is not None}
             table |= {"attributes": np.mean(list(items.values()), 0)} | items if items else {}
         if identity_network is not None:
-            table["identity"] = by_step(lambda y, x: identity(identity_network, y, x), frames, images)
+            table["identity"] = torch.stack([(features(identity_network, frame, device=frame.device) * faces)
+                                             .sum(1) for frame in frames])
         if toons is not None:
             table["L2 to the true toon"] = by_step(l2, frames, toons)
         if toons is not None and distance is not None:
@@ -154,6 +160,14 @@ def measure(found, images, *, toonness=None, reader=None, truth=None, identity_n
             values = values.cpu().numpy() if torch.is_tensor(values) else values
             result.setdefault(what, {})[name] = np.asarray(values, np.float64)
     return result
+
+
+def table(measured):
+    """A row for each variant and reference: the means of all measures at its last step."""
+    labels = dict.fromkeys(label for rows in measured.values() for label in rows)
+    return Table({"variant": label, "step": max(len(rows[label]) for rows in measured.values()) - 1,
+                  **{what: float(rows[label][-1].mean()) for what, rows in measured.items()}}
+                 for label in labels)
 
 
 def against(values, name, other=PLAIN):

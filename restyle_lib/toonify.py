@@ -34,6 +34,23 @@ def needed(name, default="generator"):
     return name
 
 
+def there(names, default="generator"):
+    """Of {label: name} those that are here, and a sentence for each that is not: ({label: name}, [sentence]).
+
+    "" stands for none. UserError for names that nobody could mean."""
+    from . import registry
+    here, missing = {}, []
+    for label, name in names.items():
+        full = str(name) if "/" in str(name) else f"{name}/{default}"
+        try:
+            here |= {label: needed(name, default)} if name else {}
+        except UserError as error:
+            if full not in RECIPES and str(name) not in registry.files():
+                raise
+            missing.append(f"{label}: {error}")
+    return here, missing
+
+
 # ---- blending
 
 def blend(parent, child, swap, *, soft=0.0, coarse="child"):
@@ -46,7 +63,48 @@ def blend(parent, child, swap, *, soft=0.0, coarse="child"):
     table = shares(parent.resolution, swap, soft)
     if coarse not in ROLES:
         raise suggest(coarse, ROLES, "coarse generator")
-    low, high = (child, parent) if coarse == "child" else (parent, child)
+    return _mixed(parent, *((child, parent) if coarse == "child" else (parent, child)), table)
+
+
+def towards(parent, child, share):
+    """The parent with every block `share` (0...1) of the straight way to the child's weights -> Generator.
+
+    A stand-in for how far fine-tuning went, not its course. Mapping and average style stay the parent's."""
+    check_shapes(parent, child)
+    if not 0 <= share <= 1:
+        raise UserError(f"share={share}: a share of the way from parent to child is 0 to 1")
+    return _mixed(parent, parent, child, dict.fromkeys(sides(parent.resolution), float(share)))
+
+
+def ladder(parent, child, swaps=(), *, soft=1.0, coarse="child"):
+    """{label: Generator} of blends in the order of what the child contributes, least first: cut at each of
+    `swaps` pixels (empty: at all there are), and one soft one, `soft` octaves wide, at the middle of them."""
+    swaps = sorted(swaps or sides(parent.resolution)[1:], reverse=coarse != "child")
+    found = {f"swap at {swap} px": blend(parent, child, swap, coarse=coarse) for swap in swaps}
+    middle = swaps[(len(swaps) - 1) // 2]
+    return found | {f"soft swap, {middle} px": blend(parent, child, middle, soft=soft, coarse=coarse)}
+
+
+def course(parent, child, along=(), device="cpu"):
+    """From the parent to the child: (what its places are, {place: Generator}), both ends included.
+
+    along: names or paths of generators that were saved during the fine-tuning, in order, placed by the images
+    they have seen, where their files say so. Without any: `towards` at quarters, a stand-in for it."""
+    from .weights import facts, load_generator
+    if not along:
+        between = {f"{share:g}": towards(parent, child, share) for share in (0.25, 0.5, 0.75)}
+        return "share of the way from parent to child weights", {"0": parent, **between, "1": child}
+    seen = [facts(name, "generator").get("images") for name in along]
+    told = [f"{n:,}" for n in seen] if None not in seen and len(set(seen)) == len(seen) else \
+        [f"saved {number + 1}" for number in range(len(along))]
+    saved = {place: load_generator(name, device) for place, name in zip(told, along, strict=True)}
+    for generator in saved.values():
+        check_shapes(parent, generator)
+    return "images seen in the fine-tuning", {"0": parent, **saved, "the end": child}
+
+
+def _mixed(parent, low, high, table):
+    """The parent with blocks mixed from two generators; table: {side: share of the second}."""
     mixed, low, high = parent.state_dict(), low.state_dict(), high.state_dict()
     for name in mixed:
         side = _side(parent, name)
@@ -163,20 +221,24 @@ def check_pair(first, second):
                             "from the other")
 
 
-def bootstrap(first, second, images, first_steps=1, steps=1, *, rerender=False):
+def bootstrap(first, second, images, first_steps=1, steps=1, *, rerender=False, begun=None):
     """Encoder bootstrapping (Section 5.5, Figure 10): `second` refines from the latent of `first` AND the
     image that the first's own generator made of it -> the second's Trajectory, whose row 0 is that pair.
 
     first, second: Inverters; images: [B, C, H, W] in [-1, 1]. first_steps: of the first encoder (published:
     1); 0 is the plain start, the second's average style. steps: of the second. rerender: an ablation, in
-    which the second's generator draws the first's latent for the start."""
+    which the second's generator draws the first's latent for the start. begun: the first's Trajectory of the
+    same images, where it is there already."""
     if first_steps < 0 or steps < 1:
         raise UserError(f"first_steps={first_steps}, steps={steps}: the first encoder takes 0 steps (the "
                         "plain start) or more, the second at least 1")
     if not first_steps:
         return second(images, steps)
     check_pair(first, second)
-    begun = first(images, first_steps)
-    start = begun.latents[-1].to(second.device)
-    made = None if rerender else begun.images[-1].to(second.device)
+    begun = first(images, first_steps) if begun is None else begun
+    if len(begun.latents) <= first_steps or begun.latents.shape[1] != len(images):
+        raise UserError(f"first_steps={first_steps} of {len(images)} images: what was begun holds "
+                        f"{len(begun.latents) - 1} steps of {begun.latents.shape[1]}")
+    start = begun.latents[first_steps].to(second.device)
+    made = None if rerender else begun.images[first_steps].to(second.device)
     return second(images, steps, start=start, start_images=made)

@@ -56,6 +56,16 @@ def load_reader(domain, device="cpu"):
                     f"python -m restyle_lib train features attributes --domain {domain.train} --out FOLDER")
 
 
+def load_other_reader(domain, device="cpu"):
+    """A reader trained apart from the one of `load_reader`, to hold it against; None where there is none."""
+    names = [domain.networks[role] for role in ("judge_attributes", "attributes") if role in domain.networks]
+    if len(set(names)) == 2:
+        with contextlib.suppress(UserError):
+            load_network(names[0], "attributes", device)
+            return load_network(names[1], "attributes", device)
+    return None
+
+
 def load_generator(name, device="cpu"):
     """A generator by shipped name ("avatars"), or a path: our own folder or a published file."""
     return _load(find(name), "generator", device)[0]

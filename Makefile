@@ -6,11 +6,12 @@ READY := $(VENV)/.ready
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 
-.PHONY: help run test lint lab clean faults fuzz endurance
+.PHONY: help run test parity lint lab clean faults fuzz endurance
 help:
 	@echo "make run   execute the whole workbook (quick) and say where its report is"
 	@echo "make test  lint, unit tests, golden numbers, every notebook"
 	@echo "make lab   open the first notebook in JupyterLab"
+	@echo "make parity  the numbers of the official implementation alone, 18 cases"
 	@echo "make lint  ruff alone"
 	@echo "make faults kill training, invert, batch and data work at random moments, and resume them"
 	@echo "make fuzz  damaged files to every reader, 5,000 to each"
@@ -34,6 +35,10 @@ lint: $(READY)
 
 test: lint
 	$(BIN)/python -m pytest -q
+
+parity: $(READY)
+	$(BIN)/python -m pytest -v tests/test_golden.py tests/test_stylegan2.py::test_golden_numbers_through_the_published_layout \
+		tests/test_nvidia.py::test_parity_with_a_snapshot tests/test_alignment.py::test_as_published
 
 faults: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python tests/faults.py

@@ -105,6 +105,8 @@ def test_it_narrates_and_the_library_computes(name):
         *(f"notebooks/{name}.ipynb" for name in NAMES),
         "README.md",
         "outputs/README.md",
+        "restyle_lib/README.md",
+        "restyle_lib/OPERATIONS.md",
         "tests/SKIPS.md",
         "outputs/gallery/RESULTS.md",
     ],

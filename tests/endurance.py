@@ -1,4 +1,5 @@
-"""Long runs of tiny networks: memory, open files, threads and processes at their beginning, middle and end.
+"""Long runs of tiny networks: memory, open files, threads and processes at their beginning, middle and end,
+and the seconds that the first 10, 100, 1,000 ... images took.
 
     python tests/endurance.py [--images 10000] [--steps 20000]
 
@@ -28,7 +29,7 @@ import tiny_encoder  # noqa: E402
 from restyle_lib import invert, journal  # noqa: E402
 from restyle_lib.training.encoder import EncoderTrainer  # noqa: E402
 
-MOMENTS = (0.1, 0.5, 1.0)
+EARLY, MOMENTS = (0.001, 0.01), (0.1, 0.5, 1.0)      # growth counts from the first of MOMENTS on
 
 
 class Watch:
@@ -40,18 +41,20 @@ class Watch:
 
     def add(self, count):
         self.done += count
-        if len(self.rows) < len(MOMENTS) and self.done >= MOMENTS[len(self.rows)] * self.total:
+        moments = (*EARLY, *MOMENTS)
+        if len(self.rows) < len(moments) and self.done >= moments[len(self.rows)] * self.total:
             me = psutil.Process()
             row = {"memory MB": me.memory_info().rss / 1e6, "open files": me.num_fds(),
                    "threads": me.num_threads(), "processes": 1 + len(me.children(recursive=True))}
             self.rows.append(row)
             told = ", ".join(f"{name} {value:.0f}" for name, value in row.items())
-            print(f"{self.what}, {self.done} of {self.total}: {told} ({time.monotonic() - self.clock:.0f} s)",
-                  flush=True)
+            seconds = time.monotonic() - self.clock
+            print(f"{self.what}, {self.done} of {self.total}: {told} ({seconds:.1f} s, "
+                  f"{1e3 * seconds / self.done:.2f} ms each)", flush=True)
 
     def grew(self):
         """What the end holds more of than the beginning: memory by 5 %, anything else at all."""
-        first, last = self.rows[0], self.rows[-1]
+        first, last = self.rows[len(EARLY)], self.rows[-1]
         return [f"{self.what}: {name} from {first[name]:.0f} to {last[name]:.0f}" for name in first
                 if last[name] > first[name] * (1.05 if name == "memory MB" else 1)]
 

@@ -1,6 +1,6 @@
 """The cells that are the same in every notebook; a test compares them byte by byte.
 
-`python -m restyle_lib.notebook_cells` writes them, and the Colab badges, into all notebooks."""
+`python -m restyle_lib.notebook_cells` writes them, and the line below each title, into all notebooks."""
 import json
 import re
 
@@ -8,7 +8,8 @@ import re
 # account there has one), the first cell asks for the address.
 OWNER, REPOSITORY, BRANCH = "your_account", "restyle-workbook", "main"
 ASKED = 'input("Clone URL of this workbook: ")' if "_" in OWNER else f'"https://github.com/{OWNER}/{REPOSITORY}"'
-BADGE = re.compile(r"\[!\[Open in Colab\]\(\S+\)\]\(\S+\)\n\n")
+GALLERY = "../outputs/gallery/RESULTS.md"
+BADGE = re.compile(r"\[!\[Open in Colab\]\(\S+\)\]\(\S+\)(?: \[[^\]\n]+\]\(\S+\))?\n\n")
 
 # The first code cell. It never changes directory and never installs torch.
 BOOTSTRAP = f"""\
@@ -34,13 +35,15 @@ domain = "avatars"  # a domain of data_manifests/domains, or the path of a YAML 
 
 
 def badge(name):
-    """The Colab badge of a notebook, as it stands below its title."""
+    """The line below a notebook's title: its Colab badge, and the link to its section of the gallery, whose
+    anchor is the notebook's name (`report.write_gallery`)."""
     return ("[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research."
-            f"google.com/github/{OWNER}/{REPOSITORY}/blob/{BRANCH}/notebooks/{name}.ipynb)\n\n")
+            f"google.com/github/{OWNER}/{REPOSITORY}/blob/{BRANCH}/notebooks/{name}.ipynb) "
+            f"[What it measured]({GALLERY}#{name})\n\n")
 
 
 def write():
-    """Brings the set-up cell and the badge of every notebook up to date."""
+    """Brings the set-up cell and the line below the title of every notebook up to date."""
     from . import workbook
     from .files import atomic
 

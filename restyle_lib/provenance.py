@@ -1,5 +1,7 @@
 """What decides a result beside its parameters: commit, command, versions, hardware, checksums."""
+import contextlib
 import hashlib
+import json
 import os
 import platform
 import re
@@ -36,6 +38,17 @@ def code_version(notebook):
     for name, path in sorted((shorter(path), path) for path in files):
         total.update(f"{name} {sha256(path)}\n".encode())
     return total.hexdigest()[:16]
+
+
+def cells_version(notebook):
+    """A digest of a notebook's code cells, which its executed copy shares: prose and outputs do not count,
+    nor does the set-up cell, the same in every notebook, nor what a run put in. None if it cannot be read."""
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+        cells = json.loads(Path(notebook).read_text(encoding="utf-8"))["cells"]
+        sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"
+                   and not {"hide-input", "injected-parameters"} & set(cell["metadata"].get("tags", []))]
+        return hashlib.sha256("\n\n".join(sources).encode()).hexdigest()[:16]
+    return None
 
 
 def threads():

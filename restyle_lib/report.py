@@ -11,6 +11,7 @@ from . import claims, ledger, runs, workbook
 from .errors import UserError
 from .files import atomic, cache_dir
 from .html import page
+from .provenance import cells_version
 
 KEYS = ("name", "value", "unit")
 LINKS = (("notebook.html", "executed notebook"), ("notebook.ipynb", "as .ipynb"), ("run.json", "provenance"))
@@ -106,7 +107,7 @@ def write_gallery(folder):
     lines = ["# Results", "", f"Measured by run `{folder.name}`: {_plain(' · '.join(_origin(newest)))}.", "",
              *_claims_markdown(folder)]
     for place, facts in parts:
-        lines += [f"## {_plain(place.name)}: {_plain(_title(place.name))}", ""]
+        lines += [anchor(place.name), "", f"## {_plain(place.name)}: {_plain(_title(place.name))}", ""]
         figures = runs.read_figures(place)
         for figure in [f for f in figures if f["gallery"]] or figures[:1]:
             file = f"{place.name}_{figure['name']}.png"
@@ -115,10 +116,17 @@ def write_gallery(folder):
             lines += [f"![{_plain(figure['alt'])}]({file})", "", f"*{_plain(figure['caption'])}*", ""]
         lines += _records_markdown(runs.read_records(place))
         command = str(facts.get("command", "")).replace("`", "'").replace("<", "&lt;")
-        lines += [f"{_seconds(facts)}; `{command}`" if command else "", ""]
+        cells = cells_version(place / "notebook.ipynb")
+        told = [f"{_seconds(facts)}; `{command}`"] * bool(command) + [f"code cells `{cells}`"] * bool(cells)
+        lines += ["; ".join(told), ""]
     with atomic(target / "RESULTS.md", "w") as stream:
         stream.write("\n".join(lines).rstrip() + "\n")
     return target / "RESULTS.md"
+
+
+def anchor(name):
+    """What a link to RESULTS.md#NAME finds, whatever the heading below it says."""
+    return f'<a id="{html.escape(name)}"></a>'
 
 
 def _records_markdown(records):

@@ -14,9 +14,11 @@ from packaging.requirements import Requirement
 
 from restyle_lib import html, profiles, workbook
 from restyle_lib.files import ROOT
-from restyle_lib.notebook_cells import BOOTSTRAP, PARAMETERS
+from restyle_lib.notebook_cells import BOOTSTRAP, GALLERY, PARAMETERS, badge
+from restyle_lib.provenance import cells_version
 
 NAMES = workbook.notebooks()
+RESULTS = ROOT / "outputs" / "gallery" / "RESULTS.md"
 FIVE = ["profile", "seed", "device", "run", "domain"]
 
 
@@ -61,6 +63,31 @@ def test_it_opens_and_ends_as_all_do(name):
     assert ".finish(" in last_code["source"] and "nbval-check-output" in last_code["metadata"]["tags"]
     assert last_code["outputs"], "the checked cell stores its lines"
     assert re.search(r"^Next: \[.+\]\(.+\)", last, re.M) and "## What we saw" in last
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_opening_has_a_badge_and_four_points(name):
+    _, line, *_, points = cells(name)[0]["source"].split("\n\n")
+    assert line + "\n\n" == badge(name), "write it with: python -m restyle_lib.notebook_cells"
+    assert re.findall(r"^- \*\*(.+?)\*\*: ", points, re.M) == ["Paper", "You will see", "In", "Time"]
+    assert "**Out**: " in points
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_leads_to_its_section_of_the_gallery(name):
+    text = "\n".join(c["source"] for c in cells(name, "markdown"))
+    anchors = re.findall(r'^<a id="(\w+)"></a>$', RESULTS.read_text(encoding="utf-8"), re.M)
+    targets = re.findall(re.escape(GALLERY) + r"#([^)\s]+)\)", text)
+    absent = [target for target in targets if target not in anchors]
+    assert name in targets and absent == [], "write it with: report RUN --gallery"
+
+
+def test_previous_and_next_form_one_chain():
+    files = ["../README.md", *(f"{name}.ipynb" for name in NAMES), "../README.md"]
+    for name, before, after in zip(NAMES, files, files[2:], strict=False):
+        last = cells(name)[-1]["source"]
+        found = [re.findall(rf"^{word}: \[.+?\]\((.+?)\)", last, re.M) for word in ("Previous", "Next")]
+        assert found == [[before], [after]], name
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -125,12 +152,23 @@ def test_links_resolve(path):
 
 def test_every_notebook_has_times_sizes_and_a_place_in_the_gallery():
     assert {row[0] for row in profiles.SIZES} <= set(profiles.SECONDS) == set(NAMES)
-    sections = re.findall(
-        r"^## (\w+): ", (ROOT / "outputs/gallery/RESULTS.md").read_text(encoding="utf-8"), re.M
-    )
+    sections = re.findall(r"^## (\w+): ", RESULTS.read_text(encoding="utf-8"), re.M)
     assert [s for s in NAMES if s not in sections] == [], "write it with: report RUN --gallery"
     for picture in (ROOT / "outputs" / "gallery").iterdir():
         assert picture.stat().st_size < 300_000
+
+
+def test_no_figure_of_the_gallery_is_older_than_its_notebooks_code():
+    _, *parts = re.split(r'^<a id="(\w+)"></a>$', RESULTS.read_text(encoding="utf-8"), flags=re.M)
+    made = {
+        name: re.findall(r"code cells `(\w+)`$", section, re.M)
+        for name, section in zip(parts[::2], parts[1::2], strict=True)
+    }
+    if any(made.values()):  # a gallery written before digests were kept has none
+        now = {name: [cells_version(workbook.folder() / f"{name}.ipynb")] for name in NAMES}
+        assert [name for name in NAMES if made.get(name) != now[name]] == [], (
+            "run them again, then: report RUN --gallery"
+        )
 
 
 def test_files_are_short():

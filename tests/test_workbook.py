@@ -7,6 +7,7 @@ import pytest
 
 from restyle_lib import html, options, report, runs, workbook
 from restyle_lib.errors import UserError
+from restyle_lib.provenance import cells_version
 
 PARAMETERS = (
     'profile = "smoke"  # sizes\nseed = 0  # random\ndevice = "cpu"  # where\nrun = ""  # folder\n'
@@ -200,16 +201,32 @@ def test_the_index_shows_figures_numbers_and_checks(books, tmp_path, monkeypatch
 
 
 def test_the_gallery_is_small_and_has_a_section_per_notebook(books, tmp_path, monkeypatch):
-    path = report.write_gallery(finished(tmp_path, monkeypatch))
+    folder = finished(tmp_path, monkeypatch)
+    (folder / "00_good" / "notebook.ipynb").write_bytes((books / "00_good.ipynb").read_bytes())
+    path = report.write_gallery(folder)
     text = path.read_text()
     assert path == tmp_path / "outputs" / "gallery" / "RESULTS.md"
     assert (
-        "## 00_good: Title of 00_good" in text
+        '<a id="00_good"></a>\n\n## 00_good: Title of 00_good' in text
         and "![One bar.](00_good_bars.png)" in text
         and "Another" not in text
     )
     assert "| l2 | 0.1235 mean | split test, n 2, seed 0 |" in text
+    assert f"code cells `{cells_version(books / '00_good.ipynb')}`" in text
     assert (path.parent / "00_good_bars.png").stat().st_size < 300_000
+
+
+def test_code_cells_have_a_digest_that_prose_does_not_change(books):
+    path = books / "00_good.ipynb"
+    content, before = json.loads(path.read_text()), cells_version(path)
+    content["cells"][0]["source"] += " More prose."
+    put_in = {"cell_type": "code", "source": "seed = 7", "metadata": {"tags": ["injected-parameters"]}}
+    content["cells"].insert(2, put_in)
+    path.write_text(json.dumps(content))
+    assert cells_version(path) == before
+    content["cells"][-1]["source"] += "\n"
+    path.write_text(json.dumps(content))
+    assert cells_version(path) != before and cells_version(books / "none.ipynb") is None
 
 
 def test_large_pictures_are_made_small(tmp_path):

@@ -66,6 +66,7 @@ def export(path):
     exporter.register_preprocessor(TagRemovePreprocessor(remove_input_tags={"hide-input"}), enabled=True)
     body, _ = exporter.from_notebook_node(notebook)
     body = re.sub(r'href="(\d\d_\w+)\.ipynb', r'href="../\1/notebook.html', body)
+    body = body.replace('href="../README.md"', 'href="../index.html"')
     title = notebook.cells[0].source.partition("\n")[0].lstrip("# ")
     target = Path(path).with_suffix(".html")
     with atomic(target, "w") as stream:

@@ -42,6 +42,11 @@ REFINED = tuple(encoder.label for encoder in ENCODERS if encoder.refines)
 FLOOR = "optimisation in W+"                            # the family whose longest plan is a generator's floor
 
 
+def label_of(method):
+    """A method's name as it is written ("ReStyle-pSp"), by that of the presets ("restyle-psp")."""
+    return next((encoder.label for encoder in ENCODERS if encoder.weights == method), method)
+
+
 class Entry(NamedTuple):
     """A method in a comparison. family: what its plans belong to, for the envelope; plan: planned steps of
     an optimisation, 0 for encoders; costly: shown fewer images."""

@@ -21,7 +21,11 @@ def number(value):
     """A record's value for reading: four significant digits, words for truth values, a dash for none."""
     if value is None or isinstance(value, bool):
         return "–" if value is None else str(value)
-    return f"{value:.4g}" if isinstance(value, float) else html.escape(str(value))
+    return html.escape(_short(value))
+
+
+def _short(value):
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def records_table(records):
@@ -29,7 +33,7 @@ def records_table(records):
     where = list(dict.fromkeys(k for r in records for k in r if k not in KEYS))
     head = "".join(f"<th>{html.escape(k)}</th>" for k in (*KEYS, *where))
     rows = "".join(f"<tr><td>{html.escape(r['name'])}</td><td class='number'>{number(r['value'])}</td>"
-                   + "".join(f"<td>{html.escape(str(r.get(k, '')))}</td>" for k in ("unit", *where))
+                   + "".join(f"<td>{html.escape(_short(r.get(k, '')))}</td>" for k in ("unit", *where))
                    + "</tr>\n" for r in records)
     return f"<table><thead><tr>{head}</tr></thead><tbody>\n{rows}</tbody></table>"
 
@@ -132,7 +136,7 @@ def anchor(name):
 def _records_markdown(records):
     rows = []
     for r in records:
-        where = _plain(", ".join(f"{k} {v}" for k, v in r.items() if k not in KEYS))
+        where = _plain(", ".join(f"{k} {_short(v)}" for k, v in r.items() if k not in KEYS))
         rows.append(f"| {_plain(r['name'])} | {number(r['value'])} {_plain(r['unit'])} | {where} |")
     return ["| number | value | measured on |", "|---|---|---|", *rows, ""] if rows else []
 

@@ -7,6 +7,8 @@ import copy
 import functools
 import importlib.util
 import io
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -110,10 +112,7 @@ def data(device, batch):
     from PIL import Image
 
     from .pixels import decode
-    waves = np.add.outer(np.sin(np.arange(SIDE) / 37), np.cos(np.arange(SIDE) / 23)) * 60 + 128
-    image, stream = waves[..., None].repeat(3, 2).astype(np.uint8), io.BytesIO()
-    Image.fromarray(image).save(stream, "JPEG", quality=95)
-    raw = stream.getvalue()
+    raw = _photograph()
 
     def whole():
         for _ in range(batch):
@@ -123,13 +122,42 @@ def data(device, batch):
             Candidate(OURS, lambda: [decode(raw, "wave.jpg", size=(256, 256)) for _ in range(batch)], batch)]
 
 
+def stream(device, batch):
+    """JPEG files of 1024 px through `invert` at published size, one by one, beside the bare loop: reading,
+    resizing, measuring and writing added."""
+    from .invert import invert
+    network, generator = _networks(PUBLISHED, PUBLISHED_ENCODER, device)
+    inverter = Inverter(network, generator, _domain(generator, network))
+    photographs = [_photograph(index) for index in range(batch)]
+    images = torch.rand(batch, 3, *network.input_size, device=device) * 2 - 1
+
+    def bare():
+        return torch.cat([inverter(image, STEPS).latents[-1] for image in images.split(1)])
+
+    def files():
+        with tempfile.TemporaryDirectory() as folder:
+            for index, data in enumerate(photographs):
+                (Path(folder) / f"{index}.jpg").write_bytes(data)
+            invert([folder], inverter, Path(folder) / "out", steps=STEPS, batch=1, progress=False)
+    return [Candidate("the bare loop", bare, batch), Candidate("invert, files in and out", files, batch)]
+
+
 CASES = {          # name: (candidates, images in a batch, whether gradients are computed)
     "generator": (generator, 1, False), "encoder": (encoder, 1, False), "inversion": (inversion, 1, False),
-    "training": (training, 2, True), "data": (data, PHOTOGRAPHS, False),
+    "training": (training, 2, True), "data": (data, PHOTOGRAPHS, False), "stream": (stream, 3, False),
     "embedded-generator": (embedded, 16, False), "embedded-inversion": (small_inversion, 8, False),
     "embedded-training": (small_training, 8, True), "shipped": (shipped, 8, False),
     "adversarial": (adversarial, 16, True),
 }
+
+
+def _photograph(phase=0):
+    """A JPEG file of SIDE x SIDE pixels, waves."""
+    from PIL import Image
+    waves = np.add.outer(np.sin(np.arange(SIDE) / 37 + phase), np.cos(np.arange(SIDE) / 23)) * 60 + 128
+    image, stream = waves[..., None].repeat(3, 2).astype(np.uint8), io.BytesIO()
+    Image.fromarray(image).save(stream, "JPEG", quality=95)
+    return stream.getvalue()
 
 
 def _synthesis(sizes, device, batch):

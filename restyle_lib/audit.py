@@ -151,10 +151,12 @@ def memory(drawn, training, held_out, network, *, seed=0):
 def audit_inversion(inverter, images, attributes, masks, reader, *, steps=5, gates=None, batch=50):
     """Inverts held-out images (uint8 [N, H, W, C], see `with_truth`) and holds the result against the gates.
 
+    A one-pass encoder takes its one step, and no gate asks how its error falls.
     -> {"images", "steps", "l2" [T+1], "region_l2" [T+1], "attributes" (read on the last step), "originals"
     (read on the images), "gates": {name: {"value", "bound", "holds"}}, "holds", and "control",
     "control_holds": the same gates for an 8x8 blur of the images."""
     gates, device = gates or Gates(), inverter.device
+    steps = 1 if getattr(inverter, "single", False) else steps
     chosen = [np.asarray(masks[region]) for region in gates.regions if region in masks]
     mask = torch.from_numpy(np.clip(sum(chosen), 0, 1)) if chosen else None
     errors, inside, last, blurred = [], [], [], []
@@ -171,7 +173,7 @@ def audit_inversion(inverter, images, attributes, masks, reader, *, steps=5, gat
         for x in (torch.cat(last), torch.cat(blurred), images))
     errors = torch.cat(errors, 1).double().mean(1).tolist()
     *inside, blur = torch.cat(inside, 1).double().nanmean(1).tolist() if inside else [None, None]
-    held = _falls(gates, errors) | _gates(gates, inside, inside[-1], ours)
+    held = (_falls(gates, errors) if steps > 1 else {}) | _gates(gates, inside, inside[-1], ours)
     control = _gates(gates, inside, blur, control)
     return {"images": len(images), "steps": steps, "l2": errors,
             "region_l2": None if blur is None else inside, "attributes": ours, "originals": originals,

@@ -134,12 +134,15 @@ def stream(device, batch):
     def bare():
         return torch.cat([inverter(image, STEPS).latents[-1] for image in images.split(1)])
 
-    def files():
+    def files(save):
         with tempfile.TemporaryDirectory() as folder:
             for index, data in enumerate(photographs):
                 (Path(folder) / f"{index}.jpg").write_bytes(data)
-            invert([folder], inverter, Path(folder) / "out", steps=STEPS, batch=1, progress=False)
-    return [Candidate("the bare loop", bare, batch), Candidate("invert, files in and out", files, batch)]
+            invert([folder], inverter, Path(folder) / "out", steps=STEPS, batch=1, progress=False,
+                   save=save)
+    return [Candidate("the bare loop", bare, batch),
+            Candidate("invert, latents out", lambda: files(["latents"]), batch),
+            Candidate("invert, every step's picture too", lambda: files(["steps", "latents"]), batch)]
 
 
 CASES = {          # name: (candidates, images in a batch, whether gradients are computed)

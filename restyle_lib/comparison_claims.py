@@ -4,6 +4,7 @@ import torch
 
 from .comparison import envelope, gap, passes_at, shared, time_to
 from .lineup import FLOOR
+from .methods.kept import BATCH
 from .recorded import SUFFIX
 from .statistics import bootstrap
 
@@ -55,7 +56,7 @@ def _one_step(study):
         inverter = getattr(entry.method, "inverter", None)
         if entry.label in ("pSp", "e4e") and inverter is not None and entry.label in study.made:
             with torch.no_grad():
-                code = inverter.start + inverter.encoder(study.images)
+                code = torch.cat([inverter.start + inverter.encoder(x) for x in study.images.split(BATCH)])
             gap = (study.made[entry.label].latents[1].to(code) - code).abs().max().item()
             yield ("one step against the encoder alone", gap, "of w",
                    {"claim": "one-pass", "part": "difference", "method": entry.label, "n": len(study.images)})

@@ -50,10 +50,14 @@ class Inverter:
         return fingerprint(self.generator)
 
     @property
+    def single(self):
+        """Whether the encoder is a conventional one of a single pass, which sees the image alone."""
+        return self.encoder.in_channels == self.domain.channels
+
+    @property
     def encode(self):
         """[B, 2C, H, W] -> residuals [B, k, d], for both kinds of encoder."""
-        single = self.encoder.in_channels == self.domain.channels
-        encoder = one_pass(self.encoder, self.domain.channels) if single else self.encoder
+        encoder = one_pass(self.encoder, self.domain.channels) if self.single else self.encoder
         dtype = self.generator.w_mean.dtype
         return encoder if dtype == torch.float32 else lambda pair: encoder(pair.to(dtype)).float()
 

@@ -70,6 +70,15 @@ def test_a_good_inversion_passes_and_its_blur_fails():
     assert "holds" in audit.describe(result["gates"]) and "fails" in audit.describe(result["control"])
 
 
+def test_a_single_pass_is_held_against_its_one_step():
+    images, truth, masks = world(40)
+    once = Halving()
+    once.single = True
+    result = audit.audit_inversion(once, images, truth, masks, Reader())
+    assert result["steps"] == 1 and len(result["l2"]) == 2
+    assert not [name for name in result["gates"] if name.startswith("L2 falls") or "rises" in name]
+
+
 def test_every_gate_can_fail():
     images, truth, masks = world(40)
     still = audit.audit_inversion(Halving(1.0), images, truth, masks, Reader())

@@ -16,10 +16,11 @@ from ..trajectory import Trajectory, join
 from .foreign import Function
 from .noise import content
 
+BATCH = 8           # images that are computed together: the last bits of a result depend on it
 VERSION = 1         # of what methods compute: a change makes all results new
 
 
-def run(method, images, generator, domain, folder=None, *, batch=8, progress=True):
+def run(method, images, generator, domain, folder=None, *, batch=BATCH, progress=True):
     """A method's Trajectory of images [N, C, H, W], computed in batches where it is not yet in `folder`.
 
     One .npz an image, under what decides it: method, settings, weights, generator, the domain's geometry and

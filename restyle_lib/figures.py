@@ -8,6 +8,7 @@ and the steps.
 import contextlib
 import csv
 import io
+import textwrap
 
 import numpy as np
 
@@ -132,6 +133,8 @@ def panels(cells, columns=(), rows=(), below=None, apart=(), data=None):
     w, h = round(width * factor), round(height * factor)
     gap, wide, line = 12, 60, 40
     left = 24 + 16 * max(len(str(r)) for r in rows) if len(rows) else 8
+    columns = ["\n".join(textwrap.fill(part, (w + gap) // 17, break_long_words=False)
+                         for part in str(title).split("\n")) for title in columns]
     top, foot = 8 + line * max((str(c).count("\n") + 1 for c in columns), default=0), line if below else 0
     x = [left + c * (w + gap) + wide * sum(a < c for a in apart) for c in range(count)]
     wide, tall = x[-1] + w + 8, top + len(cells) * (h + gap + foot)

@@ -1,6 +1,4 @@
 """Figures that lay inversion methods side by side: quality against time or passes, images in rows."""
-import textwrap
-
 import numpy as np
 
 from .figures import array, look, new, panels, pixels, style
@@ -64,5 +62,4 @@ def rows_of(inputs, outputs, below=None, rows=()):
     cells = [[inputs[i], *(images[i] for images in outputs.values())] for i in range(len(inputs))]
     texts = None if below is None else [["", *(below[label][i] for label in outputs)]
                                         for i in range(len(inputs))]
-    titles = [textwrap.fill(label, 16) for label in outputs]
-    return panels(cells, ["input", *titles], rows, below=texts, apart=(0,))
+    return panels(cells, ["input", *outputs], rows, below=texts, apart=(0,))

@@ -107,7 +107,7 @@ def test_the_reader_learns(tmp_path):
 
 
 def test_the_identity_net_learns(tmp_path):
-    config = dataclasses.replace(TINY, images=1280, lr=1e-2, augment=0.2)
+    config = dataclasses.replace(TINY, images=3840, lr=1e-2, augment=0.2)
     folder = train("identity", tmp_path, config, count=256)
     images, labels = world(64, seed=9)
     assert verification_auc(features(load_model(folder)[0], images), labels["identity"], count=500) > 0.8

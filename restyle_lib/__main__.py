@@ -171,6 +171,8 @@ def invert(images, model, steps, out, save, start_from, first_steps, domain, gen
     own = start_from and weights.facts(start_from).get("domain")         # not that of the second encoder
     first = load_inverter(start_from, own or domain, device=device) if start_from else None
     if dtype == "bfloat16":
+        from .bench import check_bfloat16
+        check_bfloat16(inverter.device)
         inverter, first = inverter.bfloat16(), first and first.bfloat16()
     summary = invert(images, inverter, out, steps=steps, tolerance=tolerance, save=save.split(","),
                      start_from=first, first_steps=first_steps, batch=batch)

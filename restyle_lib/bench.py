@@ -96,6 +96,13 @@ def matmul_peaks(device, sides=(64, 128, 512, 1024)):
     return {torch.bfloat16: 0.0} | peaks
 
 
+def check_bfloat16(device):
+    """UserError where a device is slower in bfloat16 than in float32."""
+    device = torch.device(device)
+    if not matmul_peaks(device, sides=(64, 128))[torch.bfloat16]:
+        raise UserError(f"this {device.type} computes bfloat16 slower than float32; use float32")
+
+
 def _measure(case, candidates, repeats, device, peaks):
     """The candidates by turns, `repeats` rounds after one warm-up each -> rows."""
     for candidate in candidates:

@@ -6,7 +6,6 @@ from functools import cached_property
 import torch
 from torch.nn import functional as F
 
-from .bench import matmul_peaks
 from .domains import Domain
 from .errors import UserError
 from .models.stylegan2 import fingerprint
@@ -147,9 +146,7 @@ class Inverter:
         """The same inverter with its networks in bfloat16, for processors that compute fast in it.
 
         Latents, images and what is added up stay float32; the fingerprint is that of the generator given.
-        UserError where the device is slower in it than in float32."""
-        if not matmul_peaks(self.device, sides=(64, 128))[torch.bfloat16]:
-            raise UserError(f"this {self.device.type} computes bfloat16 slower than float32; use float32")
+        Others emulate it, slowly: see `bench.check_bfloat16`."""
         halves = (copy.deepcopy(network).bfloat16() for network in (self.encoder, self.generator))
         half = replace(self, **dict(zip(("encoder", "generator"), halves, strict=True)))
         vars(half).update(start=self.start, fingerprint=self.fingerprint)

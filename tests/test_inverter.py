@@ -6,6 +6,7 @@ import tiny
 import torch
 from torch.nn import functional as F
 
+from restyle_lib import bench
 from restyle_lib.errors import UserError
 from restyle_lib.inverter import Inverter, crop, pool
 
@@ -50,7 +51,6 @@ def test_the_start_is_the_average_style_and_its_image():
 
 
 def test_bfloat16_networks_keep_latents_and_sums_exact(monkeypatch):
-    monkeypatch.setattr("restyle_lib.inverter.matmul_peaks", lambda *_, **__: {torch.bfloat16: 1.0})
     inverter, images = tiny.inverter(), tiny.images()
     half, whole = inverter.bfloat16()(images, steps=3), inverter(images, steps=3)
     assert half.latents.dtype == half.images.dtype == torch.float32
@@ -58,9 +58,9 @@ def test_bfloat16_networks_keep_latents_and_sums_exact(monkeypatch):
     error = (half.images - whole.images).std() / whole.images.std()
     assert 0 < error < 0.1, "near, and not the same: the networks did compute in bfloat16"
     assert next(inverter.generator.parameters()).dtype == torch.float32, "the inverter given is as it was"
-    monkeypatch.setattr("restyle_lib.inverter.matmul_peaks", lambda *_, **__: {torch.bfloat16: 0.0})
-    with pytest.raises(UserError, match="slower than float32; use float32"):
-        inverter.bfloat16()
+    monkeypatch.setattr("restyle_lib.bench.matmul_peaks", lambda *_, **__: {torch.bfloat16: 0.0})
+    with pytest.raises(UserError, match="cpu computes bfloat16 slower than float32; use float32"):
+        bench.check_bfloat16("cpu")
 
 
 def test_one_channel_from_end_to_end():

@@ -57,7 +57,7 @@ def test_what_cannot_be_read_in_both_styles_is_left_out():
     assert scenes.agreements(Reader(), unknown) == {} and not scenes.error_rows({}, SPECS, NAMES)
 
 
-def test_a_second_reader_is_one_that_was_trained_apart(monkeypatch):
+def test_the_judge_reads_first_and_a_second_reader_was_trained_apart(monkeypatch):
     there = {"a/judge": "judge", "a/reader": "reader"}
 
     def load(name, kind, device):
@@ -66,7 +66,10 @@ def test_a_second_reader_is_one_that_was_trained_apart(monkeypatch):
         return there[name]
     monkeypatch.setattr(weights, "load_network", load)
     both = tiny.domain(networks={"attributes": "a/reader", "judge_attributes": "a/judge"})
-    assert weights.load_other_reader(both) == "reader"
+    assert (weights.load_reader(both), weights.load_other_reader(both)) == ("judge", "reader")
     assert weights.load_other_reader(tiny.domain(networks={"attributes": "a/reader"})) is None
     del there["a/judge"]                     # then the reader is the first one, and there is no second
     assert weights.load_reader(both) == "reader" and weights.load_other_reader(both) is None
+    there.clear()
+    with pytest.raises(UserError, match="train features attributes"):
+        weights.load_reader(both)

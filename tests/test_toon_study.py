@@ -4,8 +4,7 @@ import pytest
 import tiny
 import torch
 
-from restyle_lib import figures_toonify, toon_study, weights
-from restyle_lib.errors import UserError
+from restyle_lib import figures_toonify, toon_study
 from restyle_lib.models.features import AttributeReader, IdentityNet, PerceptualNet
 
 SPECS = [{"name": "yaw", "kind": "real", "low": -45, "high": 45}, {"name": "glasses", "kind": "binary"},
@@ -28,23 +27,6 @@ def test_what_nobody_knows_is_read_from_the_inputs():
     truth = toon_study.known({}, reader, images)
     assert set(truth["glasses"].tolist()) <= {0.0, 1.0} and truth["hair_style"].shape == (4,)
     assert toon_study.known({"yaw": 1}, reader, images) == {"yaw": 1}
-
-
-def test_the_judge_of_attributes_comes_first(monkeypatch):
-    there = {"a/judge": "judge", "a/reader": "reader"}
-
-    def load(name, kind, device):
-        if name not in there:
-            raise UserError(name)
-        return there[name]
-    monkeypatch.setattr(weights, "load_network", load)
-    domain = tiny.domain(networks={"attributes": "a/reader", "judge_attributes": "a/judge"})
-    assert weights.load_reader(domain) == "judge"
-    del there["a/judge"]
-    assert weights.load_reader(domain) == "reader"
-    there.clear()
-    with pytest.raises(UserError, match="train features attributes"):
-        weights.load_reader(domain)
 
 
 def test_every_variant_is_measured_at_every_step():

@@ -139,13 +139,14 @@ def difference(plan, results, name):
 
 def rows(plan, results, room=None):
     """A row for each variant that was trained, what it is worth: better or worse only where its difference
-    exceeds the spread of its reference's seeds (else `room`)."""
+    exceeds the spread of its reference's seeds, of the plan's first variant's where that has too few,
+    else `room`."""
     table = Table()
     for name in plan.variants:
         mine, gained = of(results, name), difference(plan, results, name)
         if mine:
-            apart = spread(results, plan.reference(name))
-            apart = room if apart is None else apart
+            spreads = (spread(results, n) for n in (plan.reference(name), next(iter(plan.variants))))
+            apart = next((s for s in spreads if s is not None), room)
             table.append({
                 "variant": name, "N": mine[0]["steps"], "passes": mine[0]["passes"], "seeds": len(mine),
                 "L2 at N": float(np.mean([r["values"] for r in mine])),

@@ -24,7 +24,7 @@ def evidence(study, found):
     yield from _one_step(study)
     for kind, curves in found.items():
         yield from _against_one_pass(kind, curves)
-        yield from _at_equal_images(kind, curves)
+        yield from _at_equal_images(kind, curves if EQUAL in curves else study.kept(kind))
     ours = l2.get("ReStyle-pSp")
     if ours is not None:
         yield from _alone(found)
@@ -66,7 +66,7 @@ def _at_equal_images(kind, curves):
     ours, theirs = curves.get("ReStyle-pSp"), curves.get(EQUAL)
     if ours is None or theirs is None or kind not in ("l2", "perceptual"):
         return
-    where = {"part": kind, "method": ours.method, "against": theirs.method}
+    where = {"part": kind, "method": ours.method, "against": theirs.method, "recorded": ours.recorded}
     yield ("difference to one pass at equal images", gap(ours, theirs, _row(ours, STEPS)), kind,
            {"claim": "psp-better-images", **where})
     if kind == "l2":

@@ -187,6 +187,13 @@ def shapes(encoder):
 
 # ---- whether they reconstruct alike
 
+def measured(study):
+    """{metric: {label: Curve}} of a Study; where no pair is there, of the recorded run beside it."""
+    found = {kind: study.curves(kind) for kind in study.kinds()}
+    kept = {kind: study.kept(kind) for kind in found}
+    return kept if not quality_rows(found) and quality_rows(kept) else found
+
+
 def relative(single, pyramid):
     """How far the single head's last error lies above the pyramid's, as a share: an Interval over the images
     of both Curves."""
@@ -205,7 +212,8 @@ def quality_rows(found):
         for one, other in PAIRS:
             if one in curves and other in curves:
                 rows.append({"scheme": one, "against": other, "steps": int(curves[one].steps[-1]),
-                             "measure": kind, "single": float(curves[one].mean[-1]),
+                             "recorded": curves[one].recorded, "measure": kind,
+                             "single": float(curves[one].mean[-1]),
                              "pyramid": float(curves[other].mean[-1]),
                              "single / pyramid - 1": str(relative(curves[one], curves[other]))})
     return rows
@@ -223,7 +231,7 @@ def evidence(found=None, timing=None):
             if gap.count > 1:
                 yield ("single head to pyramid, relative difference", gap, kind,
                        {"claim": "head-same", "part": kind, "method": one, "against": other,
-                        "step": int(curves[one].steps[-1])})
+                        "step": int(curves[one].steps[-1]), "recorded": curves[one].recorded})
     if timing is not None and timing.steps["single"].shape[1] == STEPS:
         ratio = timing.ratio()
         yield ("time of the pyramid to the single head's", Interval(*ratio[:3], timing.images), "ratio",

@@ -38,6 +38,14 @@ td.number { font-variant-numeric: tabular-nums; text-align: right; }
 .math { display: block; margin: .8rem auto; }
 .prompt, .anchor-link { display: none; } .output_stderr, .ansi-red-fg { color: #a40000; }
 .holds { color: #0b5394; } .fails { color: #a23c00; }
+/* a phone: rows of claims become cards, wide tables scroll */
+@media (max-width: 700px) {
+  main { padding: 1rem; } table { display: block; overflow-x: auto; } .cards thead { display: none; }
+  .cards, .cards tbody, .cards tr, .cards td { display: block; }
+  .cards tr { padding: .6rem 0; border-bottom: 1px solid #bbb; } .cards td { border: 0; padding: 0; }
+  .cards td::before { content: attr(data-of) ": "; color: #666; } .cards td:first-child { font-weight: 600; }
+  .cards td.unknown:not([data-of=rendered]) { display: none; }
+}
 .failed { color: #a40000; font-weight: 600; } .quiet { color: #666; font-size: .88rem; }
 """
 

@@ -160,7 +160,8 @@ class Work:
         pictures, every = {}, "steps" in self.save      # row -> its latest full-size image, if every: as PNG
 
         def keep(t, active, full):
-            shown = map(encode_png, to_pixels(full)) if every else to_pixels(full)
+            shown = to_pixels(full)
+            shown = [encode_png(pixels, level=1) for pixels in shown] if every else shown
             pictures.update(zip(active.tolist(), shown, strict=True))
             for row in range(len(names)) if every else ():
                 _write(folders[row] / f"step_{t}.png", pictures[row])

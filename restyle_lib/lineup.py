@@ -160,6 +160,11 @@ class Study:
         found = {label: replace(c, passes=c.passes + before[label]) for label, c in found.items()}
         return found | (self.past.curves(kind, self.made) if self.past else {})
 
+    def kept(self, kind):
+        """{label: Curve} of a metric, all of them from the recorded run: those are paired with each other."""
+        found = self.past.curves(kind) if self.past else {}
+        return {label.removesuffix(recorded.SUFFIX): curve for label, curve in found.items()}
+
     def envelopes(self, found, against="seconds"):
         """{family: (seconds or passes, mean)} of optimisations, hybrids: the lower envelope of their plans'
         Curves; recorded ones are families of their own."""

@@ -110,10 +110,12 @@ def to_pixels(images):
     return levels.to(torch.uint8).permute(0, 2, 3, 1).numpy()
 
 
-def encode_png(pixels):
-    """uint8 [H, W, C] -> the bytes of a PNG."""
+def encode_png(pixels, level=6):
+    """uint8 [H, W, C] -> the bytes of a PNG. level: of compression; 1 takes a third of the time for 15 % more
+    bytes."""
     stream = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(stream, "PNG")
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    image.save(stream, "PNG", compress_level=level)
     return stream.getvalue()
 
 

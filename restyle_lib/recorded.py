@@ -14,6 +14,7 @@ from .runs import now
 
 SUFFIX = " (recorded)"
 KINDS = ("l2", "perceptual", "identity")
+IMAGES = 64                     # of encoders, at most; more would make the file large
 
 
 def place(domain):
@@ -22,14 +23,14 @@ def place(domain):
 
 
 def write(path, study, command):
-    """Writes a Study's rows of the images that its optimisations saw. command: what makes them again."""
+    """Writes a Study's rows: of encoders those of the first IMAGES images. command: what makes them again."""
     networks = study.scores.protocol.networks
     columns = {kind: networks.get(kind, (kind,))[0] for kind in KINDS}
     entries = {entry.label: entry for entry in study.entries if entry.label in study.made}
-    few = set(study.names[:study.few])
+    names = set(study.names[:IMAGES])
     rows = [[row["method"], row["image"], row["step"], _short(row["seconds"]),
              *(_short(row[columns[kind]]) for kind in KINDS)]
-            for row in study.scores.rows if row["method"] in entries and row["image"] in few]
+            for row in study.scores.rows if row["method"] in entries and row["image"] in names]
     write_json(path, {
         "generator": fingerprint(study.generator), "command": command, "date": now(),
         "hardware": study.scores.protocol.hardware, "judges": columns,

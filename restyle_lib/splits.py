@@ -65,7 +65,8 @@ class RenderedImages(ImageSource):
     def codes(self, indices):
         """The standard normals [n, m] that some images were drawn from (see training.warm)."""
         seed = self.dataset.source.seed
-        return draws.codes(seed, self.identity[indices], self.instance[indices], self.world.CODES)
+        wraps = getattr(self.world, "WRAPS", ())
+        return draws.codes(seed, self.identity[indices], self.instance[indices], self.world.CODES, wraps)
 
     def table(self, indices=None):
         """{attribute: array [n]}: real values, 0 or 1, or class indices."""

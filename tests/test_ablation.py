@@ -207,6 +207,11 @@ def test_a_difference_counts_beyond_the_spread_of_three_seeds(folder):
         assert rows[1]["seeds' spread"] == pytest.approx(0.02)
     assert verdicts == {0.195: "no difference that this budget can show", 0.10: "better", 0.30: "worse"}
     assert ablation.spread(seeds[:2], "first") is None
+    variants = found.variants | {"other": arms.Variant(against="own")}
+    three = ablation.rows(dataclasses.replace(found, variants=variants),
+                          [*seeds, result("own", 0.2), result("other", 0.19)])
+    assert three[2]["seeds' spread"] == pytest.approx(0.02), "of the first, where the reference has one seed"
+    assert three[2]["verdict"].startswith("no difference")
     rows = ablation.rows(found, [*seeds[:2], result("own", 0.1)])
     assert rows[1]["verdict"].startswith("not claimed")
     assert ablation.rows(found, [*seeds[:2], result("own", 0.1)], room=0.02)[1]["verdict"] == "better"

@@ -101,11 +101,11 @@ def test_the_graph_has_a_point_a_line_and_an_envelope():
     assert sorted(labels) == sorted(["restyle", "optimisation", "the generator's floor", "pass"])
 
 
-def evidence(*parts, plans=None, entries=()):
+def evidence(*parts, plans=None, entries=(), kept=()):
     found = {kind: curves(*parts, kind=kind, plans=plans) for kind in ("l2", "identity")}
     study = SimpleNamespace(
         entries=list(entries), few=3, floor=lambda c: c.get("optimisation in W+, 30"), past=None,
-        family=lambda name, c: [],
+        family=lambda name, c: [], kept=lambda kind: curves(*kept, kind=kind) if kept else {},
         envelopes=lambda c: {e.family: comparison.envelope([c[e.label]])[:2] for e in entries})
     return {where["claim"]: (value, where) for _, value, _, where in comparison_claims.evidence(study, found)
             if "claim" in where}
@@ -131,6 +131,10 @@ def test_equal_images_are_a_comparison_of_their_own():
     found = evidence(refined, rows("pSp, equal images", [1.0, 0.45], [0, 1], spread=0.1))
     assert found["psp-better-images"][0].estimate == pytest.approx(-0.25) and "psp-better" not in found
     assert found["first-worse"][0].estimate == pytest.approx(0.05)
+    worse = rows("ReStyle-pSp", [1.0, 0.6, 0.4, 0.35, 0.3, 0.25], range(6), spread=0.1)
+    found = evidence(refined, kept=[worse, rows("pSp, equal images", [1.0, 0.45], [0, 1], spread=0.1)])
+    assert found["psp-better-images"][0].estimate == pytest.approx(-0.2), "both curves are the recorded run's"
+    assert found["first-worse"][0].estimate == pytest.approx(0.15)
 
 
 def test_the_gain_on_one_domain_is_laid_beside_the_gain_on_another():

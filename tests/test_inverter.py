@@ -6,7 +6,8 @@ import tiny
 import torch
 from torch.nn import functional as F
 
-from restyle_lib import bench
+from restyle_lib import bench, data, metrics, weights
+from restyle_lib.domains import load_domain
 from restyle_lib.errors import UserError
 from restyle_lib.inverter import Inverter, crop, pool
 
@@ -61,6 +62,17 @@ def test_bfloat16_networks_keep_latents_and_sums_exact(monkeypatch):
     monkeypatch.setattr("restyle_lib.bench.matmul_peaks", lambda *_, **__: {torch.bfloat16: 0.0})
     with pytest.raises(UserError, match="cpu computes bfloat16 slower than float32; use float32"):
         bench.check_bfloat16("cpu")
+
+
+def test_bfloat16_changes_nothing_that_the_perceptual_judge_sees():
+    spec = load_domain("avatars")
+    dataset = data.domain_dataset(spec, "test")
+    x = metrics.to_floats(data.images(dataset, "test", spec.encoder_size, count=8, progress=False)[:])
+    inverter = weights.load_inverter("avatars/restyle-psp", spec)
+    whole, half = (network(x, steps=5).images[-1] for network in (inverter, inverter.bfloat16()))
+    judge = weights.load_network(spec.networks["judge_perceptual"], "judge_perceptual")
+    assert 0 < metrics.perceptual(judge, whole, half).max() < 0.01
+    assert metrics.perceptual(judge, whole, x).min() > 0.01, "which is less than any error of the inversion"
 
 
 def test_one_channel_from_end_to_end():

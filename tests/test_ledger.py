@@ -121,7 +121,7 @@ def test_the_report_begins_with_the_claims(run):
     page = write_index(run.folder.parent).read_text(encoding="utf-8")
     assert page.index("<span class='holds'>avatars: holds, 12") < page.index("<h2 id=")
     assert "Not measured: one-pass, psp-better" in page and "1 hold and 0 do not" in page
-    assert "Measured on" in page and "<td>holds: an order of magnitude</td>" in page
+    assert "Measured on" in page and "<td data-of='paper'>holds: an order of magnitude</td>" in page
     text = write_gallery(run.folder.parent).read_text(encoding="utf-8")
     assert text.index("## Claims") < text.index("order-faster") < text.index("## 20_quality")
 

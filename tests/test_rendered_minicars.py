@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from restyle_lib.domains import load_dataset
 from restyle_lib.rendered import minicars, world
 from restyle_lib.rendered.shapes import pixel_grid
 from restyle_lib.rendered.solids import cast_ball, cast_disc, cast_hull, cast_tube, faces_of, look_at
@@ -141,3 +142,16 @@ def test_rays_meet_balls_tubes_and_discs():
     disc, off = cast_disc(camera, *wheel, torch.tensor([[0.3]]), torch.tensor([[0.25]]), torch.ones(1, 1))
     seen = disc.cover > 0.99
     assert (disc.point[:, 2][seen] - 0.3).abs().max() < 1e-5 and off[seen].max() < 1
+
+
+def test_a_hue_is_the_angle_of_two_normals():
+    split = load_dataset("minicars").split("train")
+    rows = np.arange(4000)
+    codes, hue = split.codes(rows), split.table(rows)["paint_hue"]
+    assert codes.shape[1] == sum(minicars.CODES) + 1
+    x, y = codes[:, minicars.CODES[0] + minicars.WRAPS[0]], codes[:, -1]
+    assert np.allclose((np.arctan2(y, x) / (2 * np.pi)) % 1, hue, atol=1e-9)
+    assert abs(codes.mean(0)).max() < 0.08 and abs(codes.std(0) - 1).max() < 0.06
+    assert abs(np.corrcoef(codes.T) - np.eye(codes.shape[1])).max() < 0.12, \
+        "independent: 1,300 identities, so that chance stays under 0.1"
+    assert np.array_equal(codes[7], split.codes(rows[7:8])[0]), "whatever else is drawn"

@@ -208,12 +208,12 @@ def test_the_gallery_is_small_and_has_a_section_per_notebook(books, tmp_path, mo
     assert path == tmp_path / "outputs" / "gallery" / "RESULTS.md"
     assert (
         '<a id="00_good"></a>\n\n## 00_good: Title of 00_good' in text
-        and "![One bar.](00_good_bars.png)" in text
+        and "![One bar.](00_good_bars.webp)" in text
         and "Another" not in text
     )
     assert "| l2 | 0.1235 mean | split test, n 2, seed 0 |" in text
     assert f"code cells `{cells_version(books / '00_good.ipynb')}`" in text
-    assert (path.parent / "00_good_bars.png").stat().st_size < 300_000
+    assert (path.parent / "00_good_bars.webp").stat().st_size < 300_000
 
 
 def test_code_cells_have_a_digest_that_prose_does_not_change(books):

@@ -93,16 +93,28 @@ def linked(u, cause, correlation):
     return correlation * cause + np.sqrt(1 - correlation ** 2) * normal(u)
 
 
-def codes(seed, identity, instance, counts):
-    """Standard normals [n, sum(counts)] that images are drawn from: of the identity, of the instance, and
-    the first unnamed ones of both (`in_chunks`). They are independent, also where attributes made of them
-    are not."""
+def codes(seed, identity, instance, counts, wraps=()):
+    """Standard normals [n, sum(counts) + len(wraps)] that images are drawn from: of the identity, of the
+    instance, and the first unnamed ones of both (`in_chunks`). They are independent, also where attributes
+    made of them are not.
+
+    wraps: columns of the instance whose ends meet, such as a hue. Such a one is the angle of two normals
+    (Box and Muller 1958), the second of them appended: one normal would tear the circle, which a network
+    hardly learns."""
     lasting = np.full_like(identity, 0xFFFFFF)
     streams = ((IDENTITY, np.zeros_like(identity)), (INSTANCE, instance), (DETAIL, lasting),
                (DETAIL, instance))
     draws = [uniforms(stream, seed, identity, shot, count)
              for (stream, shot), count in zip(streams, counts, strict=True)]
-    return normal(np.concatenate(draws, 1))
+    found = normal(np.concatenate(draws, 1))
+    if not wraps:
+        return found
+    columns = [counts[0] + column for column in wraps]
+    angle = 2 * np.pi * draws[1][:, list(wraps)]
+    length = uniforms(INSTANCE, seed, identity, instance, counts[1] + len(wraps))[:, counts[1]:]
+    length = np.sqrt(-2 * np.log(length))
+    found[:, columns] = length * np.cos(angle)
+    return np.concatenate([found, length * np.sin(angle)], 1)
 
 
 def in_chunks(draw, attributes, masks, device, chunk):

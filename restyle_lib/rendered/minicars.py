@@ -17,6 +17,7 @@ from .places import PLACES
 VERSION = 1
 FOCUS = {"body": 0.4, "windows": 1.0, "wheels": 1.0, "lights": 1.0}                # see splits.focus
 EMPHASIS = {"rim_style": 4, "spoiler": 4, "roof_rack": 4, "lamps_on": 3, "window_tint": 3}   # see avatars
+COLOUR = 1.0                                                 # share of a stage's (training.presets.STAGES)
 TYPE_SHARES = (0.20, 0.20, 0.14, 0.18, 0.09, 0.08, 0.11)
 RACK_WITH_LENGTH, TINT_WITH_DARK = 0.65, 0.51                # correlation of the underlying normals
 
@@ -33,6 +34,7 @@ _CLASSES = {"body_type": TYPES, "rim_style": ("five", "many", "disc", "steel"), 
             "roof": ("plain", "sunroof", "contrast"), "occluder": ("none", "post", "bush")}
 
 NAMES = attribute_table(_IDENTITY, _INSTANCE, _RANGES, _BINARY, _CLASSES, flips=("yaw", "light_side"))
+WRAPS = (_INSTANCE.index("paint_hue"),)                      # instance's draws whose ends meet
 CODES = (len(_IDENTITY), len(_INSTANCE), 0, 45)              # how many draws of each kind the scene uses
 
 

@@ -19,12 +19,14 @@ def grown(domain, out, pairs=(), *, init_from=None, **how):
     """Trains a generator of a rendered domain by the stages of the presets, each in a folder of `out` -> the
     last one's generator. A stage that is not finished (max_seconds) is the last."""
     domain = data.load_domain(domain)
-    emphasis = dict(_of_world(data.domain_dataset(domain, "train"), "EMPHASIS"))
+    dataset = data.domain_dataset(domain, "train")
+    emphasis, colour = dict(_of_world(dataset, "EMPHASIS", {})), _of_world(dataset, "COLOUR", 0.0)
     for name, stage in presets.stages(domain.resolution).items():
         if stage["warm_reader"] and "attributes" not in domain.networks:
             continue
         if "perceptual" not in domain.networks:
             stage["warm_perceptual"] = 0.0
+        stage["warm_colour"] *= colour
         stage["reader_emphasis"] = emphasis if stage["warm_reader"] else {}
         folder = Path(out) / name
         result = generator(domain, folder, pairs, init_from=init_from, stage=stage, **how)
@@ -76,9 +78,9 @@ def generator(domain, out, pairs=(), *, size="embedded", count=None, init_from=N
                            focus=focus, perceptual=perceptual, reader=reader, **how)
 
 
-def _of_world(dataset, table):
-    """A table of a rendered dataset's world; empty where it has none, and for photographs."""
-    return getattr(getattr(dataset.split("train"), "world", None), table, {})
+def _of_world(dataset, name, otherwise):
+    """What a rendered dataset's world names; `otherwise` where it does not, and for photographs."""
+    return getattr(getattr(dataset.split("train"), "world", None), name, otherwise)
 
 
 def _teacher(domain, kind, setting, device):
@@ -94,7 +96,7 @@ def features(kind, domain, out, pairs=(), *, count=None, device="auto", **how):
     from .features import as_spec, settings_class, train_features
     domain, changes = data.load_domain(domain), _changes(settings_class(kind), pairs)
     dataset = data.domain_dataset(domain, "train")
-    own = {"flip": domain.flip, "emphasis": dict(_of_world(dataset, "READING"))}
+    own = {"flip": domain.flip, "emphasis": dict(_of_world(dataset, "READING", {}))}
     config, device = presets.feature(kind, **own | changes), start(device)
     images, labels, specs = labelled(dataset, "train", domain, count)
     held_out = labelled(dataset, held_out_split(dataset), domain, HELD_OUT)[:2]

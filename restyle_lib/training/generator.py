@@ -239,7 +239,7 @@ class _Trainer:
             where = 1 + self.c.warm_focus / 255 * F.adaptive_avg_pool2d(focus.float(), images.shape[2:])
         with self._amp():
             loss = regress(self.g, codes, images, self.perceptual, where,
-                           self.reader and functools.partial(self.reader, rows))
+                           self.reader and functools.partial(self.reader, rows), self.c.warm_colour)
         (weight * loss).backward()
         self.opt_g.step()
         return {"regression": loss}

@@ -38,6 +38,7 @@ class GeneratorTraining:
     warm_focus: float = 4.0             # a world's focus (faces: eyes, mouth) counts so much more
     warm_perceptual: float = 0.0        # weight of a perceptual distance there
     warm_reader: float = 0.0            # weight of an attribute reader's loss there
+    warm_colour: float = 0.0            # how much more differences without their grey count there
     reader_emphasis: dict = field(default_factory=dict)     # {attribute: weight in that loss}, others 1
     warm_weight: float = 0.0            # weight of the regression during adversarial training
     warm_half: int = 0                  # ... halved every so many images; 0: constant

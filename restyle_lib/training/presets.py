@@ -64,12 +64,12 @@ GENERATORS = {  # mixing, averaging and lazy terms of the published size as in S
 }
 
 STAGES = (    # of a generator that grows on a rendered world, by regression alone (training.warm)
-    # folder  side images  focus perceptual reader
-    ("16",     16, 72_000, 4.0,  0.0,       0.0),
-    ("32",     32, 48_000, 8.0,  0.0,       0.0),
-    ("64",     64, 48_000, 10.0, 1.0,       0.0),
-    ("read",   64, 13_000, 20.0, 1.0,       6.0),   # what is read counts: a smile is few pixels
-    ("finish", 64, 40_000, 30.0, 1.0,       1.0),   # and now neatly
+    # folder  side images  focus perceptual reader colour (of worlds that name one)
+    ("16",     16, 72_000, 4.0,  0.0,       0.0,   100.0),
+    ("32",     32, 48_000, 8.0,  0.0,       0.0,   20.0),
+    ("64",     64, 48_000, 10.0, 1.0,       0.0,   8.0),
+    ("read",   64, 13_000, 20.0, 1.0,       6.0,   8.0),   # what is read counts: a smile is few pixels
+    ("finish", 64, 40_000, 30.0, 1.0,       1.0,   4.0),   # and now neatly
 )
 
 FEATURES = {  # embedded; each has its own seed, so that no two share a start. Judges never train anything
@@ -136,7 +136,8 @@ def generator(size="embedded", **changes):
 def stages(resolution):
     """{folder: settings} of each stage up to a resolution, the small ones first."""
     common = dict(z_dim=128, noise_rate=0.02, mixing=0.0, ema_images=2_000, total_images=0)
-    names = ("resolution", "warm_images", "warm_focus", "warm_perceptual", "warm_reader")
+    names = ("resolution", "warm_images", "warm_focus", "warm_perceptual", "warm_reader",
+             "warm_colour")
     return {row[0]: common | dict(zip(names, row[1:], strict=True)) for row in STAGES if row[1] <= resolution}
 
 

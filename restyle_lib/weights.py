@@ -22,7 +22,8 @@ def find(name, default="generator"):
     if asset in shipped():
         return ASSETS / asset
     if path.exists():
-        inside = [path / part for part in (default, "encoder") if (path / part / "config.json").exists()]
+        inside = [path / part for part in (default, "encoder")
+                  if part and (path / part / "config.json").exists()]
         return inside[0] if inside and not (path / "config.json").exists() else path
     if str(name) in registry.files():
         return registry.find(str(name))

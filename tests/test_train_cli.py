@@ -114,3 +114,12 @@ def test_a_generator_grows_on_a_rendered_world(tmp_path):
     config = json.loads((tmp_path / "g" / "64" / "generator" / "config.json").read_text())
     assert [run["training"]["resolution"] for run in config["facts"]["before"]] == [16, 32]
     assert np.load(tmp_path / "g" / "focus.npy").shape == (16, 32, 32)
+    assert [run["training"]["warm_colour"] for run in config["facts"]["before"]] == [100, 20]
+
+
+def test_a_generator_is_read_where_its_images_are_not_square(tmp_path):
+    small = ["w_dim=8", "mapping_layers=1", "channels={4: 8, 8: 8, 16: 8, 32: 8, 64: 8}", "warm_images=16"]
+    words = ["train", "generator", "--grow", "--domain", "minicars", "--device", "cpu", "--count", "16"]
+    assert main([*words, "--out", str(tmp_path), *small]) == 0
+    config = json.loads((tmp_path / "finish" / "generator" / "config.json").read_text())
+    assert config["facts"]["training"]["warm_reader"] == 1 and len(config["facts"]["before"]) == 4

@@ -6,6 +6,7 @@ import pytest
 import torch
 from tiny_encoder import FULL, TINY, generator, tensors, train, trainer
 
+from restyle_lib.checkpoints.own import save_model
 from restyle_lib.errors import UserError
 from restyle_lib.models.features import IdentityNet
 
@@ -17,6 +18,10 @@ def test_starting_from_a_trunk_or_an_encoder(tmp_path):
     assert "missing" in line
     stem = t.encoder.backbone.stem.weight
     assert torch.equal(stem[:, :3], source.backbone.stem.weight) and (stem[:, 3:] == 0).all()
+    save_model(tmp_path / "identity", source, "identity")
+    named = trainer()
+    assert named.start_from(trunk=str(tmp_path / "identity")) == [line], "by its folder, too"
+    assert torch.allclose(named.encoder.backbone.stem.weight, stem, rtol=1e-3)      # files hold halves
     last = train(tmp_path / "a", dataclasses.replace(TINY, iterations=1))
     again = trainer()
     again.start_from(init_from=last)

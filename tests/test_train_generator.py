@@ -183,6 +183,10 @@ def test_regression_counts_more_where_the_focus_is():
     left[..., :8] = 9.0
     assert image_loss(right, target, weight=left) < 0.4 * image_loss(right, target)
     assert torch.isclose(image_loss(right, target, weight=3 * whole), image_loss(right, target))
+    grey, red = torch.full_like(target, 0.2), torch.zeros_like(target)
+    red[:, 0] = 0.2
+    assert torch.isclose(image_loss(target + grey, target, colour=9.0), image_loss(target + grey, target))
+    assert image_loss(target + red, target, colour=9.0) > 1.5 * image_loss(target + red, target)
 
 
 def test_warm_start_looks_where_the_world_says(tmp_path):

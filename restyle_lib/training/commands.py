@@ -10,6 +10,7 @@ from ..distributed import first as first_alone
 from ..distributed import start
 from ..errors import UserError
 from ..files import atomic, write_array
+from ..inverter import crop, pool
 from . import presets
 
 HELD_OUT = 500
@@ -68,7 +69,8 @@ def generator(domain, out, pairs=(), *, size="embedded", count=None, init_from=N
 
             def reader(rows, output):
                 truth = {name: column[rows] for name, column in labels.items()}
-                return config.warm_reader * teacher.loss(output, truth, config.reader_emphasis)[0]
+                seen = pool(crop(output, domain.crop), domain.encoder_size)
+                return config.warm_reader * teacher.loss(seen, truth, config.reader_emphasis)[0]
         if config.warm_perceptual:
             network = _teacher(domain, "perceptual", "warm_perceptual", device)
 

@@ -53,7 +53,7 @@ def test_heads_have_the_width_of_their_domain_and_as_many_parameters(name):
                           input_size=domain.encoder_size, head_channels=config.width(domain))
         counts[method] = sum(p.numel() for p in encoder.parameters())
     assert presets.encoder("restyle-psp").width(domain) == domain.head_channels
-    assert counts["psp"] == pytest.approx(counts["restyle-psp"], rel=0.02)
+    assert counts["psp"] == pytest.approx(counts["restyle-psp"], rel=0.03), "to a channel of the heads"
     assert presets.encoder("psp", head_channels=8).width(domain) == 8
     assert presets.encoder("psp", "published").width(load_domain("ffhq")) is None
 

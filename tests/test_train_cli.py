@@ -96,10 +96,12 @@ def test_wrong_settings_are_one_sentence(bars, words, told, capsys):
     assert told in capsys.readouterr().err and not (bars / "none" / "state.pt").exists()
 
 
-@pytest.mark.parametrize("model, found", [("avatars/restyle-psp", "gates"), ("avatars/generator", "kid")])
+@pytest.mark.parametrize("model, found", [("avatars/restyle-psp", "gates"), ("avatars/generator", "kid"),
+                                          ("minicars/generator", "kid")])
 def test_audit_of_shipped_networks(model, found, tmp_path, capsys):
     assert main(["train", "audit", model, "--count", "6", "--out", str(tmp_path / "a.json")]) == 0
-    assert found in json.loads((tmp_path / "a.json").read_text())
+    told = json.loads((tmp_path / "a.json").read_text())
+    assert found in told and told["domain"] == model.split("/")[0], "the model's own, unless one is named"
     assert len(capsys.readouterr().out.splitlines()) > 5
 
 

@@ -147,7 +147,7 @@ def train_world(**settings):
 
 @train.command("audit")
 @click.argument("model")
-@click.option("--domain", default="avatars", show_default=True, help="A name or a YAML file.")
+@click.option("--domain", help="A name or a YAML file (default: what the model was trained on).")
 @click.option("--count", type=click.IntRange(min=2), help="Samples (2,000) or held-out images (500).")
 @click.option("--out", type=click.Path(path_type=Path), help="Also write all numbers here, as JSON.")
 @click.option("--device", default="auto", show_default=True)

@@ -153,10 +153,16 @@ def dry_run(method, domain, pairs=(), *, size="embedded", device="auto"):
     return list(report(method, domain, encoder_settings(method, domain, pairs, size), start(device)))
 
 
-def audit(model, domain, *, count=None, out=None, device="auto"):
-    """Holds a shipped or given generator, or an encoder, against its gates (`audit`) -> lines of text."""
+def audit(model, domain=None, *, count=None, out=None, device="auto"):
+    """Holds a shipped or given generator, or an encoder, against its gates (`audit`) -> lines of text.
+
+    domain: by default the one that the model was trained on, as its file or its shipped name says."""
     from .. import audit
     from ..files import write_json
+    shipped = model.split("/")[0] if model in weights.shipped() else None
+    domain = domain or weights.facts(model, "generator").get("domain") or shipped
+    if domain is None:
+        raise UserError(f"{model} does not say what it was trained on: name it with --domain")
     domain, device = data.load_domain(domain), start(device)
     reader = weights.load_reader(domain, device)
     if read_config(weights.find(model))["kind"] == "generator":
@@ -175,7 +181,7 @@ def audit(model, domain, *, count=None, out=None, device="auto"):
                                       *audit.with_truth(domain, count=count or 500), reader)
         means = [" ".join(f"{value:.4f}" for value in found[key] or ()) for key in ("l2", "region_l2")]
         lines = [f"{found['images']} held-out images; mean L2 of the start and the steps: {means[0]}",
-                 f"inside eyes and mouth: {means[1]}", audit.describe(found["gates"]),
+                 *[f"inside eyes and mouth: {means[1]}"] * bool(means[1]), audit.describe(found["gates"]),
                  f"an 8x8 blur of the input {'passes' if found['control_holds'] else 'fails'} them:",
                  audit.describe(found["control"])]
     if out:

@@ -154,11 +154,12 @@ class Study:
         return {entry.label: entry.plan for entry in self.entries if entry.plan}
 
     def curves(self, kind):
-        """{label: Curve} of a metric; the passes of a hybrid count those of its encoder."""
+        """{label: Curve} of a metric; the passes of a hybrid count those of its encoder. Beside optimisations
+        stands what was recorded of methods that are not measured now."""
         found = curves(self.scores, kind, self.plans)
         before = {entry.label: recorded.before(entry) for entry in self.entries}
         found = {label: replace(c, passes=c.passes + before[label]) for label, c in found.items()}
-        return found | (self.past.curves(kind, self.made) if self.past else {})
+        return found | (self.past.curves(kind, self.made) if self.past and self.plans else {})
 
     def kept(self, kind):
         """{label: Curve} of a metric, all of them from the recorded run: those are paired with each other."""

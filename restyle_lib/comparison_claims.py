@@ -121,8 +121,9 @@ def _against_optimisation(study, found):
     for kind, claim, enough in (("l2", "order-faster", 10), ("identity", "twenty", 40)):
         ours = found.get(kind, {}).get("ReStyle-pSp")
         lines = study.envelopes(found[kind]) if ours is not None else {}
-        if FLOOR + SUFFIX in lines:                         # with the seconds of that run, for both
-            ours, line = study.past.curves(kind).get(ours.method + SUFFIX, ours), lines[FLOOR + SUFFIX]
+        if FLOOR + SUFFIX in lines:             # all plans and the seconds of that run, for both
+            ours = study.kept(kind).get("ReStyle-pSp", ours)
+            line = envelope(study.kept_family(FLOOR, kind))[:2]
         elif FLOOR in lines:
             line = lines[FLOOR]
         else:
@@ -148,12 +149,13 @@ def _against_optimisation(study, found):
                {"claim": "churches-near", "part": "gap", "method": ours.method, "against": floor.method})
     hybrids = [c for c in study.family("ReStyle-pSp + optimisation", curves) if c.plan <= 100]
     plain = study.family(FLOOR, curves)
-    if any(c.recorded for c in hybrids):                    # seconds of one run are compared with its own
-        hybrids, plain = ([c for c in group if c.recorded] for group in (hybrids, plain))
+    if any(c.recorded for c in hybrids):        # seconds of one run are compared with its own
+        family = study.kept_family("ReStyle-pSp + optimisation", "l2")
+        hybrids, plain = [c for c in family if c.plan <= 100], study.kept_family(FLOOR, "l2")
     if hybrids and plain:
         last = max(hybrids, key=lambda c: c.plan)
         seconds, _, where = envelope(plain)
         before = [w for s, w in zip(seconds, where, strict=True) if s <= last.seconds[-1]] or where[:1]
-        rival = curves[before[-1][0]]
+        rival = next(c for c in plain if c.method == before[-1][0])
         yield ("hybrid against optimisation at equal time", gap(last, rival), "l2",
                {"claim": "hybrid-between", "part": "l2", "method": last.method, "against": rival.method})

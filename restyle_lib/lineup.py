@@ -1,5 +1,6 @@
 """Which inversion methods a domain has, and all of them measured on the same images (Section 5.2)."""
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -8,6 +9,7 @@ from . import data, recorded, scoring, weights
 from .comparison import METRICS, curves, envelope
 from .domains import RenderedSource, load_domain
 from .errors import UserError
+from .files import ROOT
 from .methods import kept, registry
 from .methods.optimise import plans
 from .metrics import to_floats
@@ -92,8 +94,9 @@ def lineup(domain, generator=None, device="cpu", *, steps=10, longest=200, hybri
         family = f"{encoder.label} + optimisation"
         for plan in sorted({*plans(hybrid), hybrid}) if encoder.hybrid else ():
             add(f"{family}, {plan}", f"hybrid:{domain.name}/{encoder.weights}", family, plan, steps=plan)
-    for label, spec in dict(more).items():
-        add(label, spec, label)
+    for label, spec in dict(more).items():      # paths from the root, too: a kernel may run anywhere
+        at_root = isinstance(spec, str) and not Path(spec).exists() and (ROOT / spec).exists()
+        add(label, str(ROOT / spec) if at_root else spec, label)
     return entries, missing
 
 
@@ -165,6 +168,12 @@ class Study:
         """{label: Curve} of a metric, all of them from the recorded run: those are paired with each other."""
         found = self.past.curves(kind) if self.past else {}
         return {label.removesuffix(recorded.SUFFIX): curve for label, curve in found.items()}
+
+    def kept_family(self, name, kind):
+        """The Curves of a family in the recorded run, all of its plans."""
+        found, methods = self.kept(kind), self.past.methods if self.past else {}
+        return [curve for label, curve in found.items()
+                if methods[label + recorded.SUFFIX][0] == name + recorded.SUFFIX]
 
     def envelopes(self, found, against="seconds"):
         """{family: (seconds or passes, mean)} of optimisations, hybrids: the lower envelope of their plans'

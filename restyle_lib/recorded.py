@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from .errors import UserError
-from .files import ASSETS, write_json
+from .files import ASSETS, atomic
 from .models.stylegan2 import fingerprint
 from .runs import now
 
@@ -31,11 +31,13 @@ def write(path, study, command):
     rows = [[row["method"], row["image"], row["step"], _short(row["seconds"]),
              *(_short(row[columns[kind]]) for kind in KINDS)]
             for row in study.scores.rows if row["method"] in entries and row["image"] in names]
-    write_json(path, {
+    content = {
         "generator": fingerprint(study.generator), "command": command, "date": now(),
         "hardware": study.scores.protocol.hardware, "judges": columns,
         "methods": {label: [entry.family, entry.plan, before(entry)] for label, entry in entries.items()},
-        "rows": rows})
+        "rows": rows}
+    with atomic(path, "w") as stream:                         # compact: thousands of rows
+        json.dump(content, stream, separators=(",", ":"))
 
 
 def before(entry):

@@ -20,9 +20,10 @@ def quality(found, labels, *, against="seconds", floors=None, envelopes=None):
     names = list(dict.fromkeys(label for curves in found.values() for label in curves))
     with style():
         wide = 0.55 + 2.35 * len(found)
-        figure, shown = new(wide + 1.9, 2.9, data), {}
+        whole = wide + 2.35                                     # the legend's place
+        figure, shown = new(whole, 2.9, data), {}
         for n, (kind, curves) in enumerate(found.items()):
-            axes = figure.add_axes(((0.55 + 2.35 * n) / (wide + 1.9), 0.15, 1.85 / (wide + 1.9), 0.76))
+            axes = figure.add_axes(((0.55 + 2.35 * n) / whole, 0.15, 1.85 / whole, 0.76))
             axes.set(xlabel=f"{against} an image", title=labels[kind], xscale="log")
             for label, curve in curves.items():
                 if not (curve.plan and envelopes):                  # else a point of its envelope
@@ -35,8 +36,8 @@ def quality(found, labels, *, against="seconds", floors=None, envelopes=None):
                 axes.axhline(floors[kind], color="0.45", lw=0.9, ls=":", label="the generator's floor")
             for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
                 shown.setdefault(label, handle)
-        figure.legend(shown.values(), shown, loc="upper left", bbox_to_anchor=(wide / (wide + 1.9), 0.93),
-                      fontsize=6.5, frameon=False, labelspacing=0.55)
+        figure.legend(shown.values(), shown, loc="upper left", bbox_to_anchor=(wide / whole, 0.98),
+                      fontsize=6.5, frameon=False, labelspacing=0.4)
     return figure
 
 

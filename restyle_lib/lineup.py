@@ -183,7 +183,8 @@ class Study:
     def _families(self, found):
         families = {}
         named = {entry.label: entry.family for entry in self.entries if entry.costly}
-        named |= {label: family for label, (family, *_) in (self.past.methods if self.past else {}).items()}
+        past = self.past.methods if self.past else {}
+        named |= {label: family for label, (family, plan, _) in past.items() if plan}
         for label, family in named.items():
             if label in found:
                 families.setdefault(family, []).append(found[label])

@@ -50,6 +50,9 @@ def test_what_was_recorded_is_read_again_and_labelled(study, tmp_path):
     assert np.allclose(curve.values, whole[f"{PLUS}, 4"].values, rtol=1e-4)
     assert quick.floor(found) is curve and quick.family(PLUS, found) == [found[f"{PLUS}, 2"], curve]
     assert set(quick.envelopes(found)) == {PLUS, PLUS + recorded.SUFFIX}
+    assert not any(family.startswith("ReStyle") for family in quick.envelopes(quick.past.curves("l2"))), \
+        "an encoder is a point or a line of its own"
+    assert [c.plan for c in quick.kept_family(PLUS, "l2")] == [2, 4], "all plans of the recorded run"
     assert "make it" in quick.past.told
     assert figures.look(f"{PLUS}, 4 (recorded)")[:2] == figures.look(PLUS)[:2]
 

@@ -23,6 +23,7 @@ METHODS = {           # colour and mark in every figure; hybrids and naive re-fe
     "pSp": (COLOURS[2], "D"), "e4e": (COLOURS[3], "^"),
     "IDInvert": (COLOURS[5], "v"), "IDInvert, encoder": (COLOURS[5], "P"),
     "pSp, single head": (COLOURS[4], "D"), "ReStyle, N = 1": (COLOURS[4], "o"),
+    "pSp, equal images": (COLOURS[5], "D"),
     "optimisation in W": ("0.1", "*"), "optimisation in W+": ("0.5", "X"),
 }
 STYLE = {"font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,

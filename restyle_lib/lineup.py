@@ -1,6 +1,5 @@
 """Which inversion methods a domain has, and all of them measured on the same images (Section 5.2)."""
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +8,6 @@ from . import data, recorded, scoring, weights
 from .comparison import METRICS, curves, envelope
 from .domains import RenderedSource, load_domain
 from .errors import UserError
-from .files import ROOT
 from .methods import kept, registry
 from .methods.optimise import plans
 from .metrics import to_floats
@@ -94,9 +92,8 @@ def lineup(domain, generator=None, device="cpu", *, steps=10, longest=200, hybri
         family = f"{encoder.label} + optimisation"
         for plan in sorted({*plans(hybrid), hybrid}) if encoder.hybrid else ():
             add(f"{family}, {plan}", f"hybrid:{domain.name}/{encoder.weights}", family, plan, steps=plan)
-    for label, spec in dict(more).items():      # paths from the root, too: a kernel may run anywhere
-        at_root = isinstance(spec, str) and not Path(spec).exists() and (ROOT / spec).exists()
-        add(label, str(ROOT / spec) if at_root else spec, label)
+    for label, spec in dict(more).items():
+        add(label, spec, label)
     return entries, missing
 
 

@@ -156,7 +156,8 @@ def _execute(name, values, place, bar):
     copy = place / "notebook.ipynb"
     try:
         with _environment(settings), _whole(copy) as part:
-            papermill.execute_notebook(folder() / f"{name}.ipynb", part, kernel_name="python3", cwd=folder(),
+            papermill.execute_notebook(folder() / f"{name}.ipynb", part, kernel_name="python3",
+                                       cwd=Path.cwd(),          # paths mean what they mean to the caller
                                        parameters={**values, "run": place.parent.name}, progress_bar=bar,
                                        start_timeout=300, extra_arguments=["--log-level=40"])
     except papermill.PapermillExecutionError as error:

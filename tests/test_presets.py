@@ -88,6 +88,8 @@ def test_a_dry_run_counts_what_the_networks_are(capsys, monkeypatch):
     # body and heads of ResNet34 with 16 styles, the generator at 512, as the published ones
     assert f"encoder {(21_294_144 + 155_230_208) / 1e6:.1f} M, generator 30.3 M" in told
     assert "50 iterations of 2 images" in told and "8,144 images" in told
+    assert main(["train", "encoder", "psp", "--domain", "avatars", "--dry-run"]) == 0, "with a reader's loss"
+    assert "attributes 2" in capsys.readouterr().out
     domain = load_domain("lsun-horse")
     one, two = (dryrun.costs(domain, presets.encoder("restyle-psp", "published", batch=n)) for n in (1, 2))
     assert 1.9 < two["flop"] / one["flop"] < 2.01

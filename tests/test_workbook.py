@@ -242,3 +242,14 @@ def test_mathematics_becomes_pictures_and_prices_stay():
     text = html.offline_math("costs $5 or $6, `a $x$ b`, but $x_t$ and\n$$w_{t+1} = w_t + \\Delta_t$$")
     assert text.startswith("costs $5 or $6, `a $x$ b`, but <img") and text.count("<img") == 2
     assert html.picture("\\unknowncommand{x}") == "<code>\\unknowncommand{x}</code>"
+
+
+def test_paths_are_relative_to_where_the_command_was_given(books, tmp_path, monkeypatch):
+    notebook(books, "20_reads", "print(open('mine.txt').read())")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "mine.txt").write_text("found")
+    monkeypatch.chdir(elsewhere)
+    workbook.run(["20_reads"], run="made", say=lambda text: None)
+    executed = json.loads((tmp_path / "outputs" / "made" / "20_reads" / "notebook.ipynb").read_text())
+    assert "".join(executed["cells"][-1]["outputs"][0]["text"]) == "found\n"

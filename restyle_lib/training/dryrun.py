@@ -32,9 +32,11 @@ def networks(domain, config):
         encoder = Encoder(domain.backbone, config.head, config.progressive, generator.n_styles,
                           generator.w_dim, channels, domain.encoder_size, config.width(domain))
         judges = {}
-        for kind in set(STAND_INS) & {name for name, weight in domain.losses.items() if weight}:
+        for kind in {name for name, weight in domain.losses.items() if weight}:
             name = domain.networks.get(kind)
             found = _there(weights.load_network, name, kind) if name else None
+            if found is None and kind not in STAND_INS:             # pixels, or a reader that is not here
+                continue
             judges[kind] = (found or STAND_INS[kind]()).eval().requires_grad_(False).to("meta")
         if config.adversarial:
             judges["discriminator"] = LatentDiscriminator(generator.w_dim)

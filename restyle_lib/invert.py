@@ -1,6 +1,5 @@
 """The `invert` command: many files through an inverter in chunks, with constant memory; can be resumed."""
 import hashlib
-import os
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from .files import writing
 from .inverter import pool
 from .journal import Journal
 from .models.stylegan2 import fingerprint
+from .pictures import Pictures, write
 from .pixels import encode_png, to_pixels, to_tensor
 from .sources import discover
 from .splits import trained_on
@@ -143,7 +143,8 @@ class Work:
         if start_from:
             check_pair(start_from, inverter)
         self.inverter, self.start_from, self.measures, self.out = inverter, start_from, measures, out
-        self.first_steps, self.common = first_steps, None                # the start that all images share
+        self.first_steps = first_steps
+        self.common, self.begun = None, None            # the start that all images share; its PNG
         self.steps, self.tolerance, self.save, self.warm = steps, tolerance, save, False
 
     def __call__(self, names, images):
@@ -157,27 +158,36 @@ class Work:
             one = slice(1) if latents.dim() == 3 else slice(None)       # of each image's own, or of all
             inverter(images[:1], steps=1, start=latents[one], start_images=start_images[one])
             self.warm = True
-        pictures, every = {}, "steps" in self.save      # row -> its latest full-size image, if every: as PNG
+        every, last = "steps" in self.save, {}          # last: row -> its latest full-size image
+        with Pictures(inverter.device) as pictures:
 
-        def keep(t, active, full):
-            shown = to_pixels(full)
-            shown = [encode_png(pixels, level=1) for pixels in shown] if every else shown
-            pictures.update(zip(active.tolist(), shown, strict=True))
-            for row in range(len(names)) if every else ():
-                _write(folders[row] / f"step_{t}.png", pictures[row])
+            def keep(t, active, full):
+                for row, pixels in zip(active.tolist(), to_pixels(full), strict=True):
+                    last[row] = pixels
+                    if every:
+                        pictures.add(folders[row] / f"step_{t}.png", pixels)
 
-        full = keep if {"steps", "final"} & set(self.save) else None
-        if full:
-            full(0, torch.arange(len(names)), drawn.expand(len(names), -1, -1, -1))
-        trajectory = inverter(images, self.steps, tolerance=self.tolerance, timed=True, full=full,
-                              start=latents, start_images=start_images).to("cpu").replace(names=tuple(names))
+            full = keep if {"steps", "final"} & set(self.save) else None
+            if every and self.common:                   # one picture for all images of the run
+                self.begun = self.begun or encode_png(to_pixels(drawn)[0], level=1)
+                for folder in folders:
+                    write(folder / "step_0.png", self.begun)
+            elif every:
+                keep(0, torch.arange(len(names)), drawn)
+            trajectory = inverter(images, self.steps, tolerance=self.tolerance, timed=True, full=full,
+                                  start=latents, start_images=start_images)
+            trajectory = trajectory.to("cpu").replace(names=tuple(names))
+            for row, folder in enumerate(folders):
+                if "final" in self.save and not every:
+                    pictures.add(folder / "final.png", last[row], level=6)
         for row, folder in enumerate(folders):
-            for t in range(int(trajectory.stopped_at.max()) + 1, self.steps + 1) if every else ():
-                _write(folder / f"step_{t}.png", pictures[row])
-            if "final" in self.save:
-                _write(folder / "final.png", pictures[row] if every else encode_png(pictures[row]))
+            ended = int(trajectory.stopped_at[row])
+            again = [f"step_{t}.png" for t in range(ended + 1, self.steps + 1)] + ["final.png"] * (
+                "final" in self.save)
+            for name in again if every else ():
+                write(folder / name, (folder / f"step_{ended}.png").read_bytes())
             if "strip" in self.save:
-                _write(folder / "strip.png", encode_png(strip(images[row], trajectory.images[:, row])))
+                write(folder / "strip.png", encode_png(strip(images[row], trajectory.images[:, row])))
             if "latents" in self.save:
                 trajectory.select([row]).save(folder / "trajectory.npz")
         return self.measures(names, images, trajectory)
@@ -240,10 +250,3 @@ class Measures:
 
 def _texts(values):
     return [f"{value:.6g}" for value in values.tolist()]
-
-
-def _write(path, data):
-    """Writes a picture under its final name at once; no fsync, as only the journal says what is finished."""
-    part = path.with_suffix(".part")
-    part.write_bytes(data)
-    os.replace(part, path)

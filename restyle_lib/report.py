@@ -128,14 +128,22 @@ def write_gallery(folder):
     return target / "RESULTS.md"
 
 
-def _webp(png):
-    """The same picture without loss in 60 % of the bytes: a repository keeps every version."""
+def _webp(png, width=1280):
+    """The smaller of two: the same picture without loss (flat colours), or narrower and almost the same
+    (shades). A repository keeps every version of it."""
     from PIL import Image
 
-    stream = io.BytesIO()
+    def encoded(image, **options):
+        stream = io.BytesIO()
+        image.save(stream, "webp", **options)
+        return stream.getvalue()
+
     with Image.open(io.BytesIO(png)) as opened:
-        opened.convert("RGB").save(stream, "webp", lossless=True, quality=50, method=2)
-    return stream.getvalue()
+        image = opened.convert("RGB")
+    narrow = image if image.width <= width else image.resize(
+        (width, round(image.height * width / image.width)), Image.Resampling.LANCZOS)
+    return min(encoded(image, lossless=True, quality=50, method=2),
+               encoded(narrow, quality=80, method=6), key=len)
 
 
 def anchor(name):

@@ -1,5 +1,6 @@
 """Weights and inputs rebuilt from formulas, so that golden outputs travel without weight files."""
 import json
+import lzma
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,10 +28,16 @@ def image(name, b, h, w):
     return torch.tanh(low + 0.1 * draw(f"{name}/hi", [b, 3, h, w]))
 
 
+def recipe(case):
+    """The entries of golden/CASE.recipe.json.xz: a tensor each, in the published layout. None without one."""
+    path = FOLDER / f"{case}.recipe.json.xz"
+    return json.loads(lzma.decompress(path.read_bytes())) if path.exists() else None
+
+
 def weights(case, prefix=None):
-    """The state dict of golden/CASE.recipe.json, published layout; `prefix` (or "CASE/") names the draws."""
+    """The state dict of a case's recipe; `prefix` (or "CASE/") names the draws."""
     prefix = f"{case}/" if prefix is None else prefix
-    entries = json.loads((FOLDER / f"{case}.recipe.json").read_text())
+    entries = recipe(case)
     with ThreadPoolExecutor(2) as pool:  # NumPy draws without holding the interpreter's lock
         tensors = list(pool.map(lambda entry: _tensor(prefix, **entry), entries))
     return {entry["key"]: tensor for entry, tensor in zip(entries, tensors, strict=True)}

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 import restyle_lib.invert as module
-from restyle_lib import journal
+from restyle_lib import journal, pictures
 from restyle_lib.errors import UserError
 from restyle_lib.inverter import Inverter
 from restyle_lib.invert import invert, strip
@@ -238,10 +238,13 @@ def test_a_full_disk_ends_in_a_sentence(photos, tmp_path, monkeypatch):
     def full(path, data):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module, "_write", full)
+    monkeypatch.setattr(module, "write", full)
     with pytest.raises(UserError, match="cannot write into .*: No space left on device; finished images are "
                                         "kept"):
         run(photos, tmp_path / "out")
+    monkeypatch.setattr(pictures, "write", full)                         # in another thread
+    with pytest.raises(UserError, match="No space left on device; finished images are kept"):
+        run(photos, tmp_path / "steps", save=["steps"])
 
 
 def test_an_output_folder_among_the_inputs_is_not_read(photos):

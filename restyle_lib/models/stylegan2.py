@@ -193,5 +193,5 @@ def fingerprint(module):
         if tensor.is_floating_point():
             digest.update(f"{name} {list(tensor.shape)}\n".encode())
             values = tensor.detach().to("cpu", torch.float32).contiguous().numpy()
-            digest.update(values.astype("<f4").tobytes())
+            digest.update(values.astype("<f4", copy=False).ravel())
     return digest.hexdigest()

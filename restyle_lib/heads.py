@@ -195,10 +195,15 @@ def measured(study):
 
 
 def relative(single, pyramid):
-    """How far the single head's last error lies above the pyramid's, as a share: an Interval over the images
-    of both Curves."""
+    """How far the single head's error lies above the pyramid's after Table 1's five steps, or their only one,
+    as a share: an Interval over the images of both Curves."""
     a, b = shared(single, pyramid)
-    return bootstrap(a[-1], b[-1], statistic=_share)
+    return bootstrap(a[_row(single)], b[_row(pyramid)], statistic=_share)
+
+
+def _row(curve):
+    """The row of a Curve's last step up to Table 1's."""
+    return max(row for row, step in enumerate(curve.steps) if step <= STEPS)
 
 
 def _share(a, b):
@@ -211,11 +216,12 @@ def quality_rows(found):
     for kind, curves in found.items():
         for one, other in PAIRS:
             if one in curves and other in curves:
-                rows.append({"scheme": one, "against": other, "steps": int(curves[one].steps[-1]),
-                             "recorded": curves[one].recorded, "measure": kind,
-                             "single": float(curves[one].mean[-1]),
-                             "pyramid": float(curves[other].mean[-1]),
-                             "single / pyramid - 1": str(relative(curves[one], curves[other]))})
+                first, second = curves[one], curves[other]
+                at = _row(first)
+                rows.append({"scheme": one, "against": other, "steps": int(first.steps[at]),
+                             "recorded": first.recorded, "measure": kind,
+                             "single": float(first.mean[at]), "pyramid": float(second.mean[_row(second)]),
+                             "single / pyramid - 1": str(relative(first, second))})
     return rows
 
 
@@ -231,7 +237,7 @@ def evidence(found=None, timing=None):
             if gap.count > 1:
                 yield ("single head to pyramid, relative difference", gap, kind,
                        {"claim": "head-same", "part": kind, "method": one, "against": other,
-                        "step": int(curves[one].steps[-1]), "recorded": curves[one].recorded})
+                        "step": int(curves[one].steps[_row(curves[one])]), "recorded": curves[one].recorded})
     if timing is not None and timing.steps["single"].shape[1] == STEPS:
         ratio = timing.ratio()
         yield ("time of the pyramid to the single head's", Interval(*ratio[:3], timing.images), "ratio",

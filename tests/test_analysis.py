@@ -281,3 +281,18 @@ def test_figures_carry_their_rows_and_tolerate_empty_masks(tmp_path):
     alone = figures_analysis.focus_each(X[:1], found.images[:, :1], maps[:, :1])
     assert alone.rows[0]["image"] == 0
     figures.save(figures_analysis.style_map(analysis.style_change(found)), tmp_path / "s", "alt")
+
+
+def test_table_1_is_about_five_steps_whatever_else_was_recorded():
+    def curve(method, last):
+        values = np.array([[step, step + 1.0] for step in range(last + 1)])
+        nothing, mean = np.zeros(last + 1), values.mean(1)
+        return Curve(method, np.arange(last + 1), nothing, nothing, mean, mean, mean, values, ("a", "b"))
+
+    one, other = heads.PAIRS[0]
+    long, short = curve(one, 10), curve(other, 5)
+    assert heads.relative(long, short).estimate == 0
+    (row,) = heads.quality_rows({"l2": {one: long, other: short}})
+    assert (row["steps"], row["single"], row["pyramid"]) == (5, 5.5, 5.5)
+    (*_, where), = heads.evidence({"l2": {one: long, other: short}})
+    assert where["step"] == 5

@@ -153,6 +153,12 @@ class Study:
         """{label: planned steps} of optimisations and hybrids."""
         return {entry.label: entry.plan for entry in self.entries if entry.plan}
 
+    @property
+    def from_average(self):
+        """Labels of the measured methods that begin with the average style, not with an encoder's latents."""
+        return [entry.label for entry in self.entries
+                if entry.label in self.made and getattr(entry.method, "first", None) is None]
+
     def curves(self, kind):
         """{label: Curve} of a metric; the passes of a hybrid count those of its encoder. Beside optimisations
         stands what was recorded of methods that are not measured now."""

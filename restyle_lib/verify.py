@@ -20,7 +20,8 @@ def verify(dataset, count=None, progress=True):
     identities, values of the `group` column or, without one, files; "duplicates" are files that show, pixel
     by pixel, what another of the split shows. Wrong are, beside bad files, another number of images than the
     manifest expects, other sizes than were published, and what is in training under another name. count: how
-    many files of each split to decode, evenly spread (default: all); nothing is drawn of a rendered split."""
+    many files of each split to decode, evenly spread (default: all); nothing is drawn of a rendered split.
+    "decoded" are the files that were looked into."""
     dataset, rows, wrong, trained, learnt = load_dataset(dataset), Table(), [], None, {}
     names = sorted(dataset.splits, key=lambda name: name != "train")           # train first, else as they are
     for name in names:
@@ -35,7 +36,8 @@ def verify(dataset, count=None, progress=True):
         if expected not in (None, len(source)):
             wrong.append(f"{dataset.name}: the split '{name}' holds {len(source):,} images, {expected:,} are "
                          "expected")
-        for i in tqdm(() if drawn else source.spread(count), desc=f"{dataset.name} {name}", unit="img",
+        looked = () if drawn else source.spread(count)
+        for i in tqdm(looked, desc=f"{dataset.name} {name}", unit="img",
                       leave=False, disable=not progress):
             try:
                 pixels = source.original(i)
@@ -59,9 +61,19 @@ def verify(dataset, count=None, progress=True):
         trained = keys if name == "train" else trained
         rows.append({"dataset": dataset.name, "split": name, "images": len(source), "groups": len(keys),
                      "groups also in train": "–" if name == "train" or trained is None else
-                     len(keys & trained), "height x width": _range(sizes), "bad": len(bad),
+                     len(keys & trained), "height x width": _range(sizes),
+                     "decoded": "–" if drawn else len(looked), "bad": len(bad),
                      "duplicates": "–" if drawn else twice})
     return rows, wrong
+
+
+def verdict(rows, wrong):
+    """What `verify` found, in words: what is wrong, or that nothing is in the files that it looked into."""
+    partly = [row for row in rows if row["decoded"] not in ("–", row["images"])]
+    some = "".join(f"; of {row['dataset']} {row['split']}, {row['decoded']:,} of {row['images']:,} files "
+                   "were decoded" for row in partly)
+    more = f"{some} (`data verify` decodes all)" if some else ""
+    return "\n".join(wrong or ["nothing is wrong"]) + more
 
 
 def _told(found, sentence):

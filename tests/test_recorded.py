@@ -1,5 +1,6 @@
 """Recorded comparisons: written, read beside what is measured now, refused for another generator."""
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -55,6 +56,14 @@ def test_what_was_recorded_is_read_again_and_labelled(study, tmp_path):
     assert [c.plan for c in quick.kept_family(PLUS, "l2")] == [2, 4], "all plans of the recorded run"
     assert "make it" in quick.past.told
     assert figures.look(f"{PLUS}, 4 (recorded)")[:2] == figures.look(PLUS)[:2]
+
+
+def test_what_begins_where_an_encoder_ends_does_not_begin_with_the_average(study):
+    first = study.entries[0].method
+    hybrid = lineup.Entry("hybrid", Optimise(steps=2, perceptual=0, first=first), "hybrid", 2)
+    absent = lineup.Entry("absent", first, "absent")
+    more = replace(study, entries=[*study.entries, hybrid, absent], made=study.made | {"hybrid": None})
+    assert more.from_average == ["ReStyle-pSp", f"{PLUS}, 2", f"{PLUS}, 4"]
 
 
 def test_a_record_of_another_generator_or_judge_does_not_count(study, tmp_path):

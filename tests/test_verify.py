@@ -10,7 +10,7 @@ from restyle_lib.__main__ import main
 from restyle_lib.data import domain_images
 from restyle_lib.domains import MANIFESTS, load_dataset
 from restyle_lib.errors import UserError
-from restyle_lib.verify import link, verify
+from restyle_lib.verify import link, verdict, verify
 
 
 @pytest.fixture
@@ -50,6 +50,16 @@ def test_verify_names_what_is_bad(own, capsys):
     (own / "mine.yaml").write_text(text)
     rows, wrong = verify(own / "mine.yaml", progress=False)
     assert rows == [] and len(wrong) == 2 and "there is no attributes file labels.csv" in wrong[0]
+
+
+def test_a_verdict_on_some_of_the_files_says_how_many(own):
+    whole = verify(own / "mine.yaml", progress=False)
+    assert verdict(*whole) == "nothing is wrong"
+    count = whole[0][0]["images"]
+    some = verify(own / "mine.yaml", count - 1, progress=False)
+    assert f"nothing is wrong; of mine train, {count - 1} of {count} files were decoded" in verdict(*some)
+    assert verdict(some[0], ["that is"]).startswith("that is; of mine")
+    assert verdict(*verify("minicars", progress=False)) == "nothing is wrong", "nothing to decode"
 
 
 def test_verify_counts_the_identities_that_rendered_splits_share():

@@ -27,16 +27,16 @@ def write(path, study, command):
     networks = study.scores.protocol.networks
     columns = {kind: networks.get(kind, (kind,))[0] for kind in KINDS}
     entries = {entry.label: entry for entry in study.entries if entry.label in study.made}
-    names = set(study.names[:IMAGES])
-    rows = [[row["method"], row["image"], row["step"], _short(row["seconds"]),
+    at, names = ({name: i for i, name in enumerate(found)} for found in (entries, study.names[:IMAGES]))
+    rows = [[at[row["method"]], names[row["image"]], row["step"], _short(row["seconds"], 3),
              *(_short(row[columns[kind]]) for kind in KINDS)]
-            for row in study.scores.rows if row["method"] in entries and row["image"] in names]
+            for row in study.scores.rows if row["method"] in at and row["image"] in names]
     content = {
         "generator": fingerprint(study.generator), "command": command, "date": now(),
         "hardware": study.scores.protocol.hardware, "judges": columns,
         "methods": {label: [entry.family, entry.plan, before(entry)] for label, entry in entries.items()},
-        "rows": rows}
-    with atomic(path, "w") as stream:                         # compact: thousands of rows
+        "images": list(names), "rows": rows}    # of numbers of a method and an image, step, seconds, metrics
+    with atomic(path, "w") as stream:           # compact: thousands of rows
         json.dump(content, stream, separators=(",", ":"))
 
 
@@ -54,10 +54,11 @@ def read(path, generator, networks):
     try:
         found = json.loads(Path(path).read_text(encoding="utf-8"))
         names = ("method", "image", "step", "seconds", *KINDS)
-        rows = [dict(zip(names, row, strict=True)) for row in found["rows"]]
+        labels, images = list(found["methods"]), found["images"]
+        rows = [dict(zip(names, (labels[a], images[b], *rest), strict=True)) for a, b, *rest in found["rows"]]
         told = f"{found['hardware']}, {found['date'][:10]}: {found['command']}"
         methods, judges, theirs = found["methods"], found["judges"], found["generator"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError) as error:
         raise UserError(f"{path} is no recorded comparison ({type(error).__name__}); make it again with "
                         "notebook 20, profile gpu or paper") from None
     if theirs != fingerprint(generator):
@@ -97,5 +98,5 @@ class Recorded:
         return {label: replace(c, passes=c.passes + methods[label][2]) for label, c in found.items()}
 
 
-def _short(value):
-    return None if value is None else float(f"{value:.5g}")
+def _short(value, digits=5):
+    return None if value is None else float(f"{value:.{digits}g}")

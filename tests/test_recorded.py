@@ -86,7 +86,7 @@ def test_a_point_of_what_ships_comes_out_again(domain):
     facts, spec = json.loads(path.read_text()), load_domain(domain)
     plans = {plan: label for label, (family, plan, _) in facts["methods"].items() if family == PLUS}
     plan, label = min(plans.items())
-    image = facts["rows"][0][1]
+    image = facts["images"][0]
     source = data.domain_dataset(spec, "test").split("test")
     row = [list(map(str, source.names)).index(image)]
     x = to_floats(data.images(data.domain_dataset(spec, "test"), "test", indices=row, progress=False)[:])

@@ -1,12 +1,14 @@
 """The encoder trainer: what one iteration is, on a toy generator of 16 pixels."""
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from tiny_encoder import DOMAIN, FULL, TINY, generator, gradients, networks, pictures, tensors, train, trainer
 
+from restyle_lib.checkpoints import own
 from restyle_lib.checkpoints.own import load_model
 from restyle_lib.errors import UserError
 from restyle_lib.training import encoder as trainer_module
@@ -211,6 +213,15 @@ def test_what_is_refused(tmp_path):
         EncoderTrainer(pictures(8)[:, :8], TINY, DOMAIN, generator(), {"l2": 1.0}, {}, torch.device("cpu"))
     with pytest.raises(UserError, match="needs the network 'perceptual'"):
         train(tmp_path, losses={"perceptual": 1.0})
+
+
+def test_a_disk_that_is_full_before_the_first_step_ends_in_a_sentence(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(own, "os", SimpleNamespace(replace=full))        # the last move of the first export
+    with pytest.raises(UserError, match="cannot write into .*No space left on device; the last good state"):
+        train(tmp_path / "run", TINY)
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(tmp_path):

@@ -13,6 +13,7 @@ import torch
 from .. import distributed
 from ..checkpoints.own import save_model
 from ..errors import UserError
+from ..files import writing
 from ..inverter import Inverter
 from ..losses import LossSet
 from ..metrics import to_floats
@@ -23,7 +24,7 @@ from .encoder_settings import FREE, EncoderTraining  # noqa: F401  (EncoderTrain
 from .image_critic import ImageCritic
 from .inherit import runs_before
 from .latents import KnownLatents, LatentCritic, silence, stage_at
-from .loop import STATE, DataOrder, Loop
+from .loop import KEPT, STATE, DataOrder, Loop
 from .validation import Validation
 
 
@@ -73,8 +74,9 @@ def train_encoder(images, out, config, *, domain, generator=None, networks=None,
                 on_save=lambda step: export("last", step), resume=resume, force=force, headless=headless,
                 max_seconds=max_seconds, title="encoder")
     if loop.step == loop.rank == 0:
-        validate(0)
-        validation.strip(0)
+        with writing(out, KEPT):
+            validate(0)
+            validation.strip(0)
     loop.run(trainer.step)
     return out / "last"
 

@@ -4,13 +4,13 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import ZipFile, is_zipfile
+from zipfile import ZipFile
 
 import numpy as np
 import torch
 
 from .errors import UserError
-from .files import atomic, check_archive, read_arrays
+from .files import atomic, check_archive, is_zip, read_arrays
 from .models.stylegan2 import fingerprint
 from .trajectory import SPACES, Trajectory
 
@@ -129,7 +129,7 @@ def _arrays(path):
     with open(path, "rb") as stream:
         head = stream.read(6)
     check_archive(path, 200)
-    zipped = head[:2] == b"PK" and is_zipfile(path) and not _is_torch(path)
+    zipped = head[:2] == b"PK" and is_zip(path) and not _is_torch(path)
     if head == b"\x93NUMPY" or zipped:
         try:
             arrays = read_arrays(path) if zipped else np.load(path, allow_pickle=False)

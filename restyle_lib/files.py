@@ -13,6 +13,8 @@ from .errors import UserError
 PACKAGE = Path(__file__).resolve().parent
 ROOT = PACKAGE.parent
 ASSETS = PACKAGE / "assets"
+# what zipfile raises at a damaged archive
+ZIP_ERRORS = (zipfile.BadZipFile, NotImplementedError, OSError, ValueError, LookupError, EOFError)
 
 
 def cache_dir():
@@ -71,13 +73,21 @@ def _discard(path):
         os.unlink(path)
 
 
+def is_zip(path):
+    """Whether a file is a zip; one that is too damaged to tell is none."""
+    try:
+        return zipfile.is_zipfile(path)
+    except ZIP_ERRORS:                                    # spanning several disks, it says
+        return False
+
+
 def check_archive(path, growth=1):
     """Refuses a zip whose members say that they unpack to more than `growth` times its size, and 64 MiB."""
-    if zipfile.is_zipfile(path):
+    if is_zip(path):
         try:
             with zipfile.ZipFile(path) as archive:
                 size = sum(member.file_size for member in archive.infolist())
-        except (zipfile.BadZipFile, OSError, ValueError) as error:
+        except ZIP_ERRORS as error:
             raise UserError(f"{path} is a damaged archive ({error})") from None
         if size > max(growth * os.path.getsize(path), 64 * 2**20):
             raise UserError(f"{path} would unpack to {size:,} bytes, far more than it has; such archives are "

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from .errors import UserError
+from .files import ZIP_ERRORS
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".gif")
 LMDB_SUFFIXES, LMDB_FILE = (".lmdb", ".mdb"), "data.mdb"    # an LMDB in one file; what its folder holds
@@ -162,14 +163,14 @@ def _members(path, prefix):
     items, passed = [], 0
     try:
         members = _archive(path).infolist()
-    except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+    except ZIP_ERRORS as error:
         raise UserError(f"{path} is not a readable zip file ({error})") from None
     for member in members:
         name = PurePosixPath(member.filename.replace("\\", "/"))
         if _leaves(name) or stat.S_ISLNK(member.external_attr >> 16):
             raise UserError(f"{path}: the member '{member.filename:.80}' is a link or leaves the zip, or its "
                             "name is too long; such files are refused")
-        if member.is_dir():
+        if member.filename.endswith("/"):                   # is_dir() fails where there is no name
             continue
         hidden = any(part.startswith(".") or part == "__MACOSX" for part in name.parts)
         if hidden or name.suffix.lower() not in SUFFIXES:

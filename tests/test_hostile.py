@@ -125,6 +125,39 @@ def test_archives_that_grow_are_refused(tmp_path):
                 read(claims(tmp_path / "b.npz", shape))
 
 
+def odd_archives():
+    """Zips that Python's own reader stumbles over: of a version that is not there yet, with a member that has
+    no name, and one that says it spans several disks."""
+    def zipped(name="a/b.png"):
+        stream = io.BytesIO()
+        with zipfile.ZipFile(stream, "w") as archive:
+            member = zipfile.ZipInfo("x")
+            member.filename = name
+            archive.writestr(member, b"no image")
+        return bytearray(stream.getvalue())
+
+    late, end = zipped(), zipped().index(b"PK\x05\x06")
+    at = late.index(b"PK\x01\x02") + 6
+    late[at:at + 2] = b"\xff\0"
+    spread = zipped()
+    spread[end:end] = struct.pack("<4sLQL", b"PK\x06\x07", 0, 0, 5)
+    return {"late": late, "nameless": zipped(""), "spread": spread}
+
+
+@pytest.mark.parametrize("kind", odd_archives())
+def test_archives_that_pythons_reader_stumbles_over(tmp_path, kind):
+    data = odd_archives()[kind]
+    for name, read in (("a.pt", read_published), ("b.pt", directions.load), ("c.npz", Trajectory.load),
+                       ("d.zip", lambda path: discover([path])[0] or refuse(path))):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(UserError):
+            read(tmp_path / name)
+
+
+def refuse(path):
+    raise UserError(f"{path} holds no image")
+
+
 def headers():
     side = 60_000
     jpeg = bytearray(encoded(pixels(16, 16), "JPEG"))

@@ -4,6 +4,7 @@ import zipfile
 from pathlib import Path
 
 from ..errors import UserError
+from ..files import ZIP_ERRORS, is_zip
 from .own import read_config
 
 AGAIN = "so the download failed; fetch it again"
@@ -43,11 +44,11 @@ def kind_of(path):
         return "empty"
     if head.lstrip()[:1] in (b"<", b"{"):
         return "html" if head.lstrip()[:1] == b"<" else "json"
-    if zipfile.is_zipfile(path):
+    if is_zip(path):
         try:
             with zipfile.ZipFile(path) as archive:
                 names = archive.namelist()
-        except (zipfile.BadZipFile, OSError, ValueError):
+        except ZIP_ERRORS:
             return "cut"
         if any(name.endswith("/constants.pkl") for name in names):
             return "script"

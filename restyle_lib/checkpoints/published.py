@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from ..errors import UserError
-from ..files import check_archive
+from ..files import check_archive, is_zip
 from ..losses import LatentDiscriminator
 from ..models.backbones import Trunk
 from ..models.features import FaceEmbedding, MoCo
@@ -184,7 +184,7 @@ def read_file(path):
     torch.serialization.add_safe_globals([argparse.Namespace])       # rosinality's options: names and values
     check_archive(path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip(path))
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from None
     except pickle.UnpicklingError as error:
@@ -214,7 +214,7 @@ def is_torch(head):
 
 def _names(path):
     """The bytes of a PyTorch archive's pickle, in which the names of its tensors stand."""
-    if zipfile.is_zipfile(path):
+    if is_zip(path):
         with contextlib.suppress(Exception), zipfile.ZipFile(path) as archive:        # damaged: no names
             return b"".join(archive.read(n) for n in archive.namelist() if n.endswith("/data.pkl"))
     return b""

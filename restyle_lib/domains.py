@@ -128,6 +128,12 @@ class Domain:
                             "exact")
 
     @property
+    def called(self):
+        """What a command line calls this domain: its name, or the path of a YAML file of your own."""
+        own = self.path.suffix and self.path.parent != MANIFESTS / "domains"
+        return str(self.path) if own else self.name
+
+    @property
     def crop_size(self):
         """(height, width) of the domain's images at full size."""
         top, bottom, left, right = self.crop

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from restyle_lib.checkpoints.own import save_model
+from restyle_lib.domains import load_domain
 from restyle_lib.errors import UserError
 from restyle_lib.inverter import Inverter
 from restyle_lib.methods import kept, registry
@@ -90,6 +91,14 @@ def test_what_is_not_there_is_named(spec, settings, message):
     with pytest.raises(UserError, match=message):
         registry.get(spec, tiny.domain(), generator=tiny.generator(), **settings)(
             tiny.images(1), tiny.generator(), tiny.domain())
+
+
+def test_a_domain_of_ones_own_is_called_by_its_file(tmp_path):
+    (tmp_path / "mine.yaml").write_text("{name: mine, train: a, resolution: 8, encoder_size: [8, 8]}")
+    domain = load_domain(tmp_path / "mine.yaml")
+    with pytest.raises(UserError, match=f"train encoder psp --domain {tmp_path}/mine.yaml --out"):
+        registry.get("mine/psp", domain)
+    assert load_domain("avatars").called == "avatars" and tiny.domain().called == "tiny"
 
 
 def test_every_encoder_preset_has_a_command():

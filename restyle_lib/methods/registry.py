@@ -70,7 +70,7 @@ def _inverter(name, domain, generator, device):
         folder, _, model = name.rpartition("/")
         if model in (*methods(), *CONTROLS) and folder in ("", domain.name):
             raise UserError(f"the weights {name} are not here; train them: python -m restyle_lib train "
-                            f"encoder {model} --domain {domain.name} --out FOLDER, then name FOLDER/last")
+                            f"encoder {model} --domain {domain.called} --out FOLDER, then name FOLDER/last")
         error = suggest(name, [*shipped(), *SPECS[1:]], "method or model")
         raise UserError(f"{error}; a network of your own is named by its folder or file")
     return load_inverter(name, domain, generator, device)

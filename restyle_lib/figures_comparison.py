@@ -9,7 +9,8 @@ def quality(found, labels, *, against="seconds", floors=None, envelopes=None):
     """Quality against seconds an image or against passes (Figures 5, 18, 19), a panel for each metric.
 
     found: {metric: {label: comparison.Curve}}; labels: {metric: its axis}. One pass is a point, more are a
-    line from step 1 on; bars and bands are 95 % intervals; what was recorded before is dashed and says so.
+    line from step 1 on; bars and bands are 95 % intervals; what was recorded before is dashed and says so,
+    but for encoders that take several steps, which are controls: those are in the data and are not drawn.
     floors: {metric: value} drawn as a line. envelopes: {metric: {label: (x, y)}} of optimisations, drawn in
     place of their single plans."""
     floors, envelopes = floors or {}, envelopes or {}
@@ -26,7 +27,8 @@ def quality(found, labels, *, against="seconds", floors=None, envelopes=None):
             axes = figure.add_axes(((0.55 + 2.35 * n) / whole, 0.15, 1.85 / whole, 0.76))
             axes.set(xlabel=f"{against} an image", title=labels[kind], xscale="log")
             for label, curve in curves.items():
-                if not (curve.plan and envelopes):                  # else a point of its envelope
+                control = curve.recorded and not curve.plan and curve.steps[-1] > 1
+                if not control and not (curve.plan and envelopes):  # else a point of its envelope
                     _draw(axes, label, curve, getattr(curve, against), names.index(label))
             for i, (label, (x, y)) in enumerate(envelopes.get(kind, {}).items()):
                 shade, mark, dashes = look(label, i)
@@ -36,6 +38,7 @@ def quality(found, labels, *, against="seconds", floors=None, envelopes=None):
                 axes.axhline(floors[kind], color="0.45", lw=0.9, ls=":", label="the generator's floor")
             for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
                 shown.setdefault(label, handle)
+        figure.set_figheight(max(2.9, 0.15 + 0.145 * len(shown)))
         figure.legend(shown.values(), shown, loc="upper left", bbox_to_anchor=(wide / whole, 0.98),
                       fontsize=6.5, frameon=False, labelspacing=0.4)
     return figure

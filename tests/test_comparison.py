@@ -1,4 +1,5 @@
 """Curves of methods: envelopes, times, crossings and shares of the way, from rows whose answers are known."""
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -99,6 +100,10 @@ def test_the_graph_has_a_point_a_line_and_an_envelope():
     assert figure.axes[0].get_title() == comparison.METRICS["l2"]
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert sorted(labels) == sorted(["restyle", "optimisation", "the generator's floor", "pass"])
+    found |= {label: replace(found[label], recorded=True) for label in ("restyle", "pass")}
+    figure = figures_comparison.quality({"l2": found}, comparison.METRICS)
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert sorted(labels) == ["optimised", "pass"], "a recorded control of several steps is in the data alone"
 
 
 def evidence(*parts, plans=None, entries=(), kept=()):

@@ -80,16 +80,22 @@ def _change(row, before):
 def matmul_peaks(device, sides=(64, 128, 512, 1024)):
     """{dtype: GFLOP/s of its fastest square matrix product}; 0 where it is far slower than float32.
 
-    As a product and as a 1x1 convolution, which another library may compute. Processors without bfloat16
-    arithmetic emulate it, hundreds of times slower: small sides find that out."""
+    As a product, and as convolutions of 1x1 and 3x3, which another library may compute: matrix products, too,
+    and on some processors twice as fast. Without bfloat16 arithmetic it is emulated, hundreds of times as
+    slow: small sides find that out."""
     peaks = {torch.float32: 0.0, torch.bfloat16: 0.0}
     for side in (*sides, *([4 * sides[-1]] if device.type == "cuda" else ())):
         rates = {}
         for dtype in list(peaks):
             a = torch.randn(side, side, device=device).to(dtype)
             image = a.t().reshape(1, side, -1, 8).contiguous(memory_format=torch.channels_last)
-            ways = partial(torch.mm, a, a), partial(F.conv2d, image, a[:, :, None, None])
-            rates[dtype] = 2e-9 * side**3 / min(_timed(way, device) for way in ways for _ in range(6))
+            wide, half = torch.randn(1, side // 2, 64, 64, device=device).to(dtype), a[:side // 2, :side // 2]
+            wide = wide.contiguous(memory_format=torch.channels_last)
+            taps = half[:, :, None, None].expand(-1, -1, 3, 3).contiguous(memory_format=torch.channels_last)
+            ways = {partial(torch.mm, a, a): side**3, partial(F.conv2d, image, a[:, :, None, None]): side**3,
+                    partial(F.conv2d, wide, taps, padding=1): (side // 2 * 3 * 64)**2}
+            rates[dtype] = max(2e-9 * work / _timed(way, device)
+                               for way, work in ways.items() for _ in range(6))
             peaks[dtype] = max(peaks[dtype], rates[dtype])
         if torch.bfloat16 in rates and rates[torch.bfloat16] < 0.3 * rates[torch.float32]:
             del peaks[torch.bfloat16]

@@ -9,7 +9,9 @@ import numpy as np
 
 from .errors import UserError
 from .statistics import bootstrap, paired_interval
+from .tables import Table
 
+STEPS = 5               # of the paper's ReStyle, in training
 METRICS = {"l2": "L2 on [-1, 1]", "perceptual": "perceptual distance", "identity": "1 - identity similarity"}
 
 
@@ -35,6 +37,10 @@ class Curve:
     def start(self):
         """The average image's value."""
         return self.mean[0]
+
+    def row(self, step):
+        """The row of the last recorded step up to `step`."""
+        return int(np.searchsorted(self.steps, step, side="right")) - 1
 
 
 def loss_of(values, kind):
@@ -128,34 +134,37 @@ def passes_at(first, second):
     return rows[0] if rows else None
 
 
-def way(found, floor):
-    """{method: share of the way} from the average image's value (0) to the last of the Curve `floor` (1), on
-    the images that both have."""
-    shares = {}
-    for name, curve in found.items():
-        a, b = shared(curve, floor)
-        start, end = a[0].mean(), b[-1].mean()
-        shares[name] = float((start - a[-1].mean()) / (start - end)) if start != end else float("nan")
-    return shares
+def way(curve, floor, row=-1):
+    """The share of the way from the average image's value (0) to the last of the Curve `floor` (1) that a
+    Curve's row has gone, on the images that both have. The floor is what begins with the average image."""
+    a, b = shared(curve, floor)
+    start, end = b[0].mean(), b[-1].mean()
+    return float((start - a[row].mean()) / (start - end)) if start != end else float("nan")
 
 
 def summary(found, floor=None, reference=None):
     """A row for each Curve: method, steps, images, value with interval, seconds, passes; with a `floor` Curve
-    the share of the way to it; with a `reference` Curve the paired difference to its last step."""
-    ways = way(found, floor) if floor is not None else {}
-    rows = []
+    the share of the way to it; with a `reference` Curve the paired difference to it. Encoders that take more
+    steps than ReStyle in training have a row for those, which is what others are compared with, and one for
+    the last."""
+    told = Table()
     for name, curve in found.items():
-        row = {"method": name, "steps": int(curve.steps[-1]), "images": len(curve.images),
-               "value": f"{curve.mean[-1]:.4f} [{curve.low[-1]:.4f}, {curve.high[-1]:.4f}]",
-               "s/image": float(curve.seconds[-1]), "passes": float(curve.passes[-1]),
-               "from": "recorded" if curve.recorded else "this run"}
-        if floor is not None:
-            row["way to the floor"] = f"{100 * ways[name]:.0f} %"
-        if reference is not None:
-            own = reference.method == name
-            row["difference to " + reference.method] = "" if own else str(gap(curve, reference))
-        rows.append(row)
-    return rows
+        last = len(curve.steps) - 1
+        trained = curve.row(STEPS) if not curve.plan and STEPS in curve.steps else last
+        for row in dict.fromkeys([trained, last]):
+            told.append({
+                "method": name, "steps": int(curve.steps[row]), "images": len(curve.images),
+                "value": f"{curve.mean[row]:.4f} [{curve.low[row]:.4f}, {curve.high[row]:.4f}]",
+                "s/image": float(curve.seconds[row]), "passes": float(curve.passes[row]),
+                "from": "recorded" if curve.recorded else "this run"})
+            if floor is not None:
+                told[-1]["way to the floor"] = f"{100 * way(curve, floor, row):.0f} %"
+            if reference is not None:
+                at = reference.row(STEPS)
+                own = reference.method == name and row == at
+                told[-1]["difference to " + reference.method] = "" if own else str(
+                    gap(curve, reference, row, at))
+    return told
 
 
 def hardest(curve, count=5):

@@ -2,13 +2,12 @@
 import numpy as np
 import torch
 
-from .comparison import envelope, gap, passes_at, shared, time_to
+from .comparison import STEPS, envelope, gap, passes_at, shared, time_to
 from .lineup import FLOOR
 from .methods.kept import BATCH
 from .recorded import SUFFIX
 from .statistics import bootstrap
 
-STEPS = 5               # of the paper's ReStyle
 AGAINST = (             # one-pass method; claims on its errors, on identity, on the step that is as good
     ("pSp", "psp-better", "psp-identity", "soon-better"),
     ("e4e", "e4e-better", "", ""),
@@ -37,7 +36,7 @@ def across(found):
     each as both have count."""
     both = {name: shared(curves["l2"]["ReStyle-pSp"], curves["l2"]["pSp"]) for name, curves in found.items()
             if {"ReStyle-pSp", "pSp"} <= curves.get("l2", {}).keys()}
-    rows = {name: (a[_row(found[name]["l2"]["ReStyle-pSp"], STEPS)], b[-1]) for name, (a, b) in both.items()}
+    rows = {name: (a[found[name]["l2"]["ReStyle-pSp"].row(STEPS)], b[-1]) for name, (a, b) in both.items()}
     for name in [*rows][1:]:
         columns = [*rows[name], *rows[first := next(iter(rows))]]
         count = min(map(len, columns))
@@ -67,16 +66,11 @@ def _at_equal_images(kind, curves):
     if ours is None or theirs is None or kind not in ("l2", "perceptual"):
         return
     where = {"part": kind, "method": ours.method, "against": theirs.method, "recorded": ours.recorded}
-    yield ("difference to one pass at equal images", gap(ours, theirs, _row(ours, STEPS)), kind,
+    yield ("difference to one pass at equal images", gap(ours, theirs, ours.row(STEPS)), kind,
            {"claim": "psp-better-images", **where})
     if kind == "l2":
-        yield "first step against one pass", gap(ours, theirs, _row(ours, 1)), kind, \
+        yield "first step against one pass", gap(ours, theirs, ours.row(1)), kind, \
             {"claim": "first-worse", **where}
-
-
-def _row(curve, step):
-    """The row of the last recorded step up to `step`."""
-    return int(np.searchsorted(curve.steps, step, side="right")) - 1
 
 
 def _against_one_pass(kind, curves):
@@ -84,8 +78,8 @@ def _against_one_pass(kind, curves):
         ours, theirs = curves.get("ReStyle-" + name), curves.get(name)
         if ours is None or theirs is None:
             continue
-        difference = gap(ours, theirs, _row(ours, STEPS))
-        where = {"method": ours.method, "against": theirs.method, "step": int(ours.steps[_row(ours, STEPS)])}
+        difference = gap(ours, theirs, ours.row(STEPS))
+        where = {"method": ours.method, "against": theirs.method, "step": int(ours.steps[ours.row(STEPS)])}
         if kind in ("l2", "perceptual"):
             yield "difference to one pass", difference, kind, {"claim": claim, "part": kind, **where}
         if kind == "identity" and identity:
@@ -102,12 +96,12 @@ def _alone(found):
     for kind in ("l2", "perceptual"):
         curve = found.get(kind, {}).get("ReStyle-pSp")
         if curve is not None:
-            for i in range(_row(curve, STEPS) + 1):
+            for i in range(curve.row(STEPS) + 1):
                 where = {"claim": "each-step", "part": kind, "step": int(curve.steps[i])}
                 yield f"{kind} at a step", curve.mean[i], kind, where | {"n": len(curve.images)}
     curve = found["l2"]["ReStyle-pSp"]
     if curve.steps[-1] >= 10:
-        ratio = curve.mean[_row(curve, 10)] / curve.mean[_row(curve, STEPS)]
+        ratio = curve.mean[curve.row(10)] / curve.mean[curve.row(STEPS)]
         where = {"claim": "ten-fine", "part": "ratio", "n": len(curve.images)}
         yield "step 10 to step 5", ratio, "ratio", where
 
@@ -129,7 +123,7 @@ def _against_optimisation(study, found):
         else:
             continue
         few = shared(ours, study.floor(found[kind]))[0].mean(1)
-        at = _row(ours, STEPS) if kind == "l2" else 1 + int(np.argmin(few[1:]))
+        at = ours.row(STEPS) if kind == "l2" else 1 + int(np.argmin(few[1:]))
         seconds, means = line
         took = time_to(seconds, means, few[at])
         reached = bool(np.isfinite(took))                   # if not, at least as long as all that was tried
@@ -141,10 +135,10 @@ def _against_optimisation(study, found):
     floor = study.floor(curves)
     if floor is not None and floor.plan >= 1500:
         ours = curves["ReStyle-pSp"]
-        yield ("longest optimisation against ReStyle", gap(floor, ours, -1, _row(ours, 10)), "l2",
+        yield ("longest optimisation against ReStyle", gap(floor, ours, -1, ours.row(10)), "l2",
                {"claim": "optimisation-best", "part": "l2", "against": ours.method})
         a, b = shared(ours, floor)
-        above = bootstrap(a[_row(ours, STEPS)], b[-1], statistic=_above)
+        above = bootstrap(a[ours.row(STEPS)], b[-1], statistic=_above)
         yield ("error above the longest optimisation's", above, "share",
                {"claim": "churches-near", "part": "gap", "method": ours.method, "against": floor.method})
     hybrids = [c for c in study.family("ReStyle-pSp + optimisation", curves) if c.plan <= 100]

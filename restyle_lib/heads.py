@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from .comparison import shared
+from .comparison import STEPS, shared
 from .domains import Domain
 from .errors import UserError, suggest
 from .inverter import crop, pool
@@ -19,7 +19,6 @@ from .statistics import Interval, bootstrap
 from .tables import Table
 
 HEADS = ("single", "pyramid")
-STEPS = 5                                                  # of Table 1 (Appendix C)
 PAIRS = (           # labels of `lineup.study`: the same scheme with either head, single first
     ("ReStyle-pSp", "ReStyle-pSp, pyramid"),
     ("ReStyle-e4e", "ReStyle-e4e, pyramid"),
@@ -198,12 +197,7 @@ def relative(single, pyramid):
     """How far the single head's error lies above the pyramid's after Table 1's five steps, or their only one,
     as a share: an Interval over the images of both Curves."""
     a, b = shared(single, pyramid)
-    return bootstrap(a[_row(single)], b[_row(pyramid)], statistic=_share)
-
-
-def _row(curve):
-    """The row of a Curve's last step up to Table 1's."""
-    return max(row for row, step in enumerate(curve.steps) if step <= STEPS)
+    return bootstrap(a[single.row(STEPS)], b[pyramid.row(STEPS)], statistic=_share)
 
 
 def _share(a, b):
@@ -217,10 +211,10 @@ def quality_rows(found):
         for one, other in PAIRS:
             if one in curves and other in curves:
                 first, second = curves[one], curves[other]
-                at = _row(first)
+                at, to = first.row(STEPS), second.row(STEPS)
                 rows.append({"scheme": one, "against": other, "steps": int(first.steps[at]),
                              "recorded": first.recorded, "measure": kind,
-                             "single": float(first.mean[at]), "pyramid": float(second.mean[_row(second)]),
+                             "single": float(first.mean[at]), "pyramid": float(second.mean[to]),
                              "single / pyramid - 1": str(relative(first, second))})
     return rows
 
@@ -237,7 +231,7 @@ def evidence(found=None, timing=None):
             if gap.count > 1:
                 yield ("single head to pyramid, relative difference", gap, kind,
                        {"claim": "head-same", "part": kind, "method": one, "against": other,
-                        "step": int(curves[one].steps[_row(curves[one])]), "recorded": curves[one].recorded})
+                        "step": min(STEPS, int(curves[one].steps[-1])), "recorded": curves[one].recorded})
     if timing is not None and timing.steps["single"].shape[1] == STEPS:
         ratio = timing.ratio()
         yield ("time of the pyramid to the single head's", Interval(*ratio[:3], timing.images), "ratio",

@@ -60,11 +60,23 @@ def test_the_step_of_the_crossing_and_the_shares_of_the_way():
                    rows("floor", [1.0, 0.1], [0, 9]))
     assert comparison.passes_at(found["restyle"], found["pass"]) == 2
     assert comparison.passes_at(found["pass"], found["floor"]) is None
-    shares = comparison.way(found, found["floor"])
-    assert shares["floor"] == pytest.approx(1) and shares["restyle"] == pytest.approx(0.8 / 0.9)
+    assert comparison.way(found["floor"], found["floor"]) == pytest.approx(1)
+    assert comparison.way(found["restyle"], found["floor"]) == pytest.approx(0.8 / 0.9)
+    assert comparison.way(found["restyle"], found["floor"], 1) == pytest.approx(0.4 / 0.9)
     same = comparison.gap(found["restyle"], found["restyle"])
     assert (same.estimate, same.low, same.high, same.count) == (0, 0, 0, 3)
     assert comparison.gap(found["restyle"], found["pass"]).count == 2
+
+
+def test_the_table_compares_with_the_steps_of_the_training_and_counts_the_way_from_the_average():
+    found = curves(rows("ReStyle-pSp", [1.0] * 5 + [0.4] * 5 + [0.8], range(11)),
+                   rows("hybrid", [0.4, 0.3], [0, 9]), rows("floor", [1.0, 0.2], [0, 9]),
+                   plans={"hybrid": 9, "floor": 9})
+    told = comparison.summary(found, found["floor"], found["ReStyle-pSp"])
+    assert [(row["method"], row["steps"], row["way to the floor"]) for row in told] == [
+        ("ReStyle-pSp", 5, "75 %"), ("ReStyle-pSp", 10, "25 %"), ("hybrid", 1, "88 %"), ("floor", 1, "100 %")]
+    first, *others = [row["difference to ReStyle-pSp"].split(" ")[0] for row in told]
+    assert first == "" and others == ["0.4", "-0.1", "-0.2"]
 
 
 def test_methods_on_different_images_are_not_compared():

@@ -74,7 +74,7 @@ SIZES = (
     ("30_editing", "few",                         2,    4,    64,   100, "... for optimisations and hybrids"),
     ("30_editing", "longest",                     2,  200,  1500,  1500, "steps of the longest optimisation"),
     ("30_editing", "hybrid",                      1,   50,   500,   500, "steps of the longest hybrid"),
-    ("30_editing", "steps",                       2,   10,    10,    10, "refinement steps"),
+    ("30_editing", "steps",                       2,    5,     5,     5, "refinement steps"),
     ("30_editing", "frames",                      5,   25,    49,    49, "frames of the animation"),
     ("31_toonify_latent_alignment", "renders",   24,  128,  1000,  1000, "scenes the reader is tested on"),
     ("31_toonify_latent_alignment", "pairs",      8,  128,  1000,  1000, "random latents behind numbers"),

@@ -2,6 +2,7 @@
 
 A case's first row is what the others are compared with, in the same minutes on the same machine.
 """
+import contextlib
 import json
 import statistics
 import time
@@ -15,6 +16,8 @@ import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from . import memory
+from .bench_apart import Apart
 from .errors import UserError, suggest
 from .files import write_json
 from .provenance import hardware, peak_memory
@@ -27,12 +30,15 @@ COLUMNS = ("case", "what", "images", "first_call", "seconds", "low", "high", "ti
 
 @dataclass
 class Candidate:
-    """One row of a case: `call()` handles `images` images; `note` says why it was not measured, if so."""
+    """One row of a case: `call()` handles `images` images; `note` says why it was not measured, if so.
+
+    apart: on a CPU it runs in a process of its own (see bench_apart), this object's turn only starts it."""
     what: str
     call: Callable | None
     images: int
     dtype: torch.dtype = torch.float32
     note: str = ""
+    apart: bool = False
     seconds: list = field(default_factory=list)
 
 
@@ -50,9 +56,9 @@ def run(case="all", repeats=5, out=None, device="auto", batch=0, compare=None):
     device, rows = torch.device(choose_device(device)), []
     peaks = matmul_peaks(device)
     for name in names:
-        make, images, gradients = CASES[name]
+        _, images, gradients = CASES[name]
         with torch.set_grad_enabled(gradients):
-            rows += _measure(name, make(device, batch or images), repeats, device, peaks)
+            rows += _measure(name, candidates(name, device, batch or images), repeats, device, peaks)
     print(Table({column: row[column] for column in COLUMNS} for row in rows))
     print(*(f"{row['case']}, {row['what']}: {row['note']}" for row in rows if row["note"]), sep="\n")
     if before:
@@ -60,6 +66,14 @@ def run(case="all", repeats=5, out=None, device="auto", batch=0, compare=None):
     if out:
         write_json(out, {"hardware": hardware(), "torch": torch.__version__, "rows": rows})
     return rows
+
+
+def candidates(case, device, batch):
+    """Those of a case, on the same random numbers whenever and in whatever process they are made."""
+    from .bench_cases import CASES
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return CASES[case][0](device, batch)
 
 
 def _earlier(path):
@@ -94,7 +108,7 @@ def matmul_peaks(device, sides=(64, 128, 512, 1024)):
             taps = half[:, :, None, None].expand(-1, -1, 3, 3).contiguous(memory_format=torch.channels_last)
             ways = {partial(torch.mm, a, a): side**3, partial(F.conv2d, image, a[:, :, None, None]): side**3,
                     partial(F.conv2d, wide, taps, padding=1): (side // 2 * 3 * 64)**2}
-            rates[dtype] = max(2e-9 * work / _timed(way, device)
+            rates[dtype] = max(2e-9 * work / timed(way, device)
                                for way, work in ways.items() for _ in range(6))
             peaks[dtype] = max(peaks[dtype], rates[dtype])
         if torch.bfloat16 in rates and rates[torch.bfloat16] < 0.3 * rates[torch.float32]:
@@ -115,10 +129,18 @@ def _measure(case, candidates, repeats, device, peaks):
         if not peaks[candidate.dtype]:
             candidate.call, candidate.note = None, "not measured: no fast bfloat16 on this processor"
     runnable = [candidate for candidate in candidates if candidate.call]
-    facts = {candidate.what: _warm_up(candidate, device) for candidate in runnable}
-    for _ in range(repeats):
+    with contextlib.ExitStack() as stack:
+        turns, facts = {}, {}
         for candidate in runnable:
-            candidate.seconds.append(_timed(candidate.call, device))
+            if candidate.apart and device.type == "cpu":
+                apart = stack.enter_context(contextlib.closing(Apart(case, device, candidate.images)))
+                warm, turns[candidate.what] = apart.warm_up, apart.turn
+            else:
+                warm, turns[candidate.what] = (partial(f, candidate, device) for f in (warm_up, turn))
+            facts[candidate.what] = warm()
+        for _ in range(repeats):
+            for candidate in runnable:
+                candidate.seconds.append(turns[candidate.what]())
     first = candidates[0]
     reference = facts.get(first.what, {}).pop("output", None)
     rows = []
@@ -146,7 +168,7 @@ def _difference(output, reference):
     return float((output.float() - reference.float()).abs().max() / reference.float().std())
 
 
-def _warm_up(candidate, device):
+def warm_up(candidate, device):
     """First calls, which also count the arithmetic and the memory above what was resident before."""
     _wait(device)
     start = time.perf_counter()
@@ -154,12 +176,13 @@ def _warm_up(candidate, device):
         output = candidate.call()
     _wait(device)
     first = time.perf_counter() - start
+    memory.give_back()
     before = _reset_memory(device)
     candidate.call()
-    memory = _peak(device)
+    peak = _peak(device)
     return {"first_call": first, "gflop": counter.total / 1e9,
             "output": output if torch.is_tensor(output) else None,
-            "memory_mb": None if before is None or memory is None else round(memory - before)}
+            "memory_mb": None if before is None or peak is None else round(peak - before)}
 
 
 class _Flops(TorchDispatchMode):
@@ -173,7 +196,13 @@ class _Flops(TorchDispatchMode):
         return result
 
 
-def _timed(call, device):
+def turn(candidate, device):
+    """The seconds of one call."""
+    return timed(candidate.call, device)
+
+
+def timed(call, device):
+    """The seconds of call()."""
     _wait(device)
     start = time.perf_counter()
     call()

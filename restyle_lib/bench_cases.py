@@ -29,7 +29,7 @@ PUBLISHED_ENCODER = dict(backbone="irse50", input_size=(256, 256))
 EMBEDDED_ENCODER = dict(backbone="irse_small", input_size=(64, 64), head_channels=64)
 TWINS = ROOT / "tests" / "reference"
 MODEL, STEPS = "avatars/restyle-psp", 5
-TWIN, OURS = "plain twin", "this library"
+OURS = "this library"
 PHOTOGRAPHS, SIDE = 8, 1024                # of the case `data`
 
 
@@ -48,7 +48,7 @@ def encoder(device, batch):
     plain, (network, _) = _twin("inversion"), _networks(PUBLISHED, PUBLISHED_ENCODER, device)
     x = torch.rand(batch, network.in_channels, *network.input_size, device=device) * 2 - 1
     half = copy.deepcopy(network).bfloat16()
-    return [Candidate(TWIN, lambda: plain.encode(network, x), batch),
+    return [_plain(lambda: plain.encode(network, x), batch),
             Candidate(OURS, lambda: network(x), batch), *_fast(OURS, lambda: network(x), batch, device),
             Candidate(f"{OURS}, bfloat16", lambda: half(x.bfloat16()), batch, torch.bfloat16)]
 
@@ -154,6 +154,10 @@ CASES = {          # name: (candidates, images in a batch, whether gradients are
 }
 
 
+def _plain(call, batch):
+    return Candidate("plain twin", call, batch, apart=True)
+
+
 def _photograph(phase=0):
     """A JPEG file of SIDE x SIDE pixels, waves."""
     from PIL import Image
@@ -168,7 +172,7 @@ def _synthesis(sizes, device, batch):
     seeded = torch.Generator().manual_seed(0)
     w = torch.randn(batch, network.n_styles, network.w_dim, generator=seeded).to(device)
     state, half = network.state_dict(), copy.deepcopy(network).bfloat16()
-    return [Candidate(TWIN, lambda: plain.synthesize(state, w), batch),
+    return [_plain(lambda: plain.synthesize(state, w), batch),
             Candidate(OURS, lambda: network(w), batch), *_fast(OURS, lambda: network(w), batch, device),
             Candidate(f"{OURS}, bfloat16", lambda: half(w.bfloat16()), batch, torch.bfloat16)]
 
@@ -180,7 +184,7 @@ def _inversion(sizes, parts, device, batch):
     half = inverter.bfloat16()
     images = torch.rand(batch, 3, *network.input_size, device=device) * 2 - 1
     state = generator.state_dict()
-    return [Candidate(TWIN, lambda: loop.invert(network, plain.synthesize, state, images, STEPS), batch),
+    return [_plain(lambda: loop.invert(network, plain.synthesize, state, images, STEPS), batch),
             Candidate(OURS, lambda: inverter(images, STEPS).latents[-1], batch),
             *_fast(OURS, lambda: inverter(images, STEPS).latents[-1], batch, device),
             Candidate(f"{OURS}, bfloat16", lambda: half(images, STEPS).latents[-1], batch, torch.bfloat16)]
@@ -204,7 +208,7 @@ def _training(sizes, parts, device, batch):
             loss = F.mse_loss(step(inverter.encode, inverter.synthesize, images, w, y).image.float(), images)
         loss.backward()
         return _gradient(network)
-    return [Candidate(TWIN, twin, batch), Candidate(OURS, ours, batch),
+    return [_plain(twin, batch), Candidate(OURS, ours, batch),
             Candidate(f"{OURS}, bfloat16", lambda: ours(True), batch, torch.bfloat16)]
 
 

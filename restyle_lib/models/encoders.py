@@ -9,8 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .. import memory
 from ..errors import UserError, suggest
 from .backbones import build_backbone
+from .products import product, rowwise
 
 # A head by name: number of styles -> where the styles of the coarse, middle and fine map end. Of the pyramid,
 # by pSp's code, the coarse map serves styles 0-2, the middle one 3-6, the fine one 7 and on (ReStyle's
@@ -42,14 +44,15 @@ class StyleHeads(nn.Module):
         """The first `active` heads only (None: all) -> [B, active, d]."""
         k = self.count if active is None else active
         rows = k * self.width
-        weight, bias = self.weights[0][:rows], self.biases[0][:rows]
+        weights, biases = ([_first(p, rows) for p in stack] for stack in (self.weights, self.biases))
+        weight, bias = weights[0], biases[0]
         wide = _headwise(x, weight, bias, 1) if x.device.type == "cpu" else F.conv2d(x, weight, bias, 2, 1)
         x = F.leaky_relu(wide, 0.01)
-        for weight, bias in zip(self.weights[1:], self.biases[1:], strict=True):
-            x = F.leaky_relu(_headwise(x, weight[:rows], bias[:rows], k), 0.01)
+        for weight, bias in zip(weights[1:], biases[1:], strict=True):
+            x = F.leaky_relu(_headwise(x, weight, bias, k), 0.01)
         x = x.flatten(1).unflatten(1, (k, self.width)).transpose(0, 1)
-        weight = self.linear_weight[:k * self.w_dim].unflatten(0, (k, self.w_dim)) / math.sqrt(self.width)
-        bias = self.linear_bias[:k * self.w_dim].view(k, -1)
+        weight = _first(self.linear_weight, k * self.w_dim).unflatten(0, (k, -1)) / math.sqrt(self.width)
+        bias = _first(self.linear_bias, k * self.w_dim).view(k, -1)
         return torch.bmm(x, weight.transpose(1, 2)).transpose(0, 1) + bias
 
 
@@ -58,15 +61,24 @@ def depth_for(size):
     return max(1, math.ceil(math.log2(max(size))))
 
 
+def _first(parameter, rows):
+    """Its first rows; all of them without a slice, whose derivative would be copied into zeros, 170 MB."""
+    return parameter if rows == len(parameter) else parameter[:rows]
+
+
 def _headwise(x, weight, bias, k):
     """A 3x3 convolution of stride 2 in k groups as one batched product: [B, k c, h, w] -> [B, k c, h', w'].
 
     Equals conv2d(..., groups=k), which is several times slower at such small maps."""
     batch, _, height, width = x.shape
     size = (height + 1) // 2, (width + 1) // 2
-    patches = F.unfold(x, 3, padding=1, stride=2).unflatten(1, (k, -1)).permute(1, 2, 0, 3).flatten(2)
-    x = torch.baddbmm(bias.view(k, -1, 1), weight.view(k, -1, patches.shape[1]), patches)
-    return x.unflatten(2, (batch, -1)).permute(2, 0, 1, 3).reshape(batch, -1, *size)
+    patches = F.unfold(x, 3, padding=1, stride=2).unflatten(1, (k, -1))               # [B, k, 9 c, h' w']
+    if k == 1:
+        x = (product(weight.flatten(1), patches[:, 0].transpose(0, 1).flatten(1)) + bias[:, None]).t()[None]
+    else:
+        x = rowwise(patches.permute(1, 0, 3, 2).flatten(1, 2), weight.view(k, -1, patches.shape[2]))
+        x = x + bias.view(k, 1, -1)
+    return x.unflatten(1, (batch, -1)).permute(1, 0, 3, 2).reshape(batch, -1, *size)
 
 
 class Encoder(nn.Module):
@@ -79,6 +91,7 @@ class Encoder(nn.Module):
     def __init__(self, backbone="irse50", head="single", progressive=False, n_styles=18, w_dim=512,
                  in_channels=6, input_size=(256, 256), head_channels=None, absolute=False, **options):
         super().__init__()
+        memory.keep()
         if head not in HEADS:
             raise suggest(head, HEADS, "head")
         self.config = dict(backbone=backbone, head=head, progressive=progressive, n_styles=n_styles,

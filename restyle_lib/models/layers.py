@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .products import rowwise
+
 GAIN = math.sqrt(2)
 SLOPE = 0.2
 
@@ -118,9 +120,7 @@ class StyledConv(ModulatedConv):
         self.resolution, self.up = resolution, up
 
     def forward(self, x, w, noise=None):
-        style = self.style(w)
-        energy = self.weight.square().sum((2, 3))
-        gain = torch.rsqrt(style.square() @ energy.t() + 1e-8) * GAIN
+        style, gain = self.scales(w)
         x = x * style[:, :, None, None].to(x.dtype)
         if self.up:
             x = blur(F.conv_transpose2d(x, self.weight.transpose(0, 1) * 4, stride=2), 1)
@@ -131,6 +131,11 @@ class StyledConv(ModulatedConv):
         if noise is not None:
             x.add_(noise * (self.noise_strength * GAIN))
         return self.bound(activate(x))
+
+    def scales(self, w):
+        """w: [B, w_dim] -> scales of the input's channels [B, fan_in] and of the output's [B, fan_out]."""
+        style, energy = self.style(w), self.weight.square().sum((2, 3))
+        return style, torch.rsqrt(style.square() @ energy.t() + 1e-8) * GAIN
 
     def folded(self, w):
         """w: [1, w_dim] -> the weights with style, demodulation and gain in them, [fan_out, fan_in, 3, 3]."""
@@ -148,8 +153,8 @@ class ToImage(ModulatedConv):
     def forward(self, x, w, image=None):
         # the style goes into the weights: [B, image_channels, fan_in] is far smaller than x
         weight = (self.weight[None, :, :, 0, 0] * self.style(w)[:, None]).to(x.dtype)
-        pixels = x.permute(0, 2, 3, 1).flatten(1, 2).transpose(1, 2)
-        x = torch.baddbmm(self.bias[:, None].to(x.dtype), weight, pixels).unflatten(2, x.shape[2:])
+        pixels = rowwise(x.permute(0, 2, 3, 1).flatten(1, 2), weight) + self.bias.to(x.dtype)
+        x = pixels.transpose(1, 2).unflatten(2, x.shape[2:]).contiguous()
         x = self.bound(x)
         return x if image is None else x + upsample(image)
 

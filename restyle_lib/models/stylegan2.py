@@ -1,12 +1,14 @@
 """StyleGAN2: the generator (mapping and skip synthesis), the residual discriminator, the fingerprint."""
 import hashlib
 import math
+from functools import partial
 
 import torch
 from torch import nn
 
+from .. import memory
 from ..errors import UserError
-from . import fast
+from . import fast, frozen
 from .layers import EqualConv, EqualLinear, StyledConv, ToImage, minibatch_deviation
 
 NOISE_MODES = '"const", "random", "none", a seed, or a list of maps'
@@ -54,6 +56,7 @@ class Generator(nn.Module):
     def __init__(self, resolution, *, z_dim=512, w_dim=512, mapping_layers=8, channels=None, image_channels=3,
                  conv_clamp=None):
         super().__init__()
+        memory.keep()
         table = _channels(resolution, channels)
         self.config = dict(resolution=resolution, z_dim=z_dim, w_dim=w_dim, mapping_layers=mapping_layers,
                            channels=table, image_channels=image_channels, conv_clamp=conv_clamp)
@@ -85,7 +88,9 @@ class Generator(nn.Module):
                 parts, final = styles[:, first:last + 1].unbind(1), up.resolution == self.resolution
                 x, image = fast.render_block(x, image, up, conv, to_image, parts, noise[first:last], final)
             else:
-                x = conv(up(x, styles[:, first], noise[first]), styles[:, second], noise[second])
+                for layer, j in ((up, first), (conv, second)):
+                    run = partial(frozen.styled, layer) if frozen.applies(layer, x) else layer
+                    x = run(x, styles[:, j], noise[j])
                 image = to_image(x, styles[:, last], image)
         return image
 

@@ -23,7 +23,7 @@ def evidence(study, found):
     yield from _one_step(study)
     for kind, curves in found.items():
         yield from _against_one_pass(kind, curves)
-        yield from _at_equal_images(kind, curves if EQUAL in curves else study.kept(kind))
+        yield from _at_equal_images(kind, curves if EQUAL in curves else study.controls(kind))
     ours = l2.get("ReStyle-pSp")
     if ours is not None:
         yield from _alone(found)

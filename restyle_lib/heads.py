@@ -189,7 +189,7 @@ def shapes(encoder):
 def measured(study):
     """{metric: {label: Curve}} of a Study; where no pair is there, of the recorded run beside it."""
     found = {kind: study.curves(kind) for kind in study.kinds()}
-    kept = {kind: study.kept(kind) for kind in found}
+    kept = {kind: study.controls(kind) for kind in found}
     return kept if not quality_rows(found) and quality_rows(kept) else found
 
 

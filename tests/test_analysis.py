@@ -261,7 +261,7 @@ def test_equal_heads_differ_by_nothing():
     assert [record["part"] for record in told] == ["l2", "perceptual"]
     assert not [*heads.evidence({"l2": {"pSp": theirs}})] and heads.quality_rows({}) == []
     study = SimpleNamespace(kinds=lambda: ["l2"], curves=lambda kind: {"pSp": theirs},
-                            kept=lambda kind: table[kind])
+                            controls=lambda kind: table[kind])
     assert set(heads.measured(study)["l2"]) == {"pSp", "pSp, single head"}, "read where none is measured now"
     study.curves = lambda kind: {"pSp": ours, "pSp, single head": ours}
     assert heads.measured(study)["l2"]["pSp"] is ours

@@ -122,7 +122,7 @@ def evidence(*parts, plans=None, entries=(), kept=()):
     found = {kind: curves(*parts, kind=kind, plans=plans) for kind in ("l2", "identity")}
     study = SimpleNamespace(
         entries=list(entries), few=3, floor=lambda c: c.get("optimisation in W+, 30"), past=None,
-        family=lambda name, c: [], kept=lambda kind: curves(*kept, kind=kind) if kept else {},
+        family=lambda name, c: [], controls=lambda kind: curves(*kept, kind=kind) if kept else {},
         envelopes=lambda c: {e.family: comparison.envelope([c[e.label]])[:2] for e in entries})
     return {where["claim"]: (value, where) for _, value, _, where in comparison_claims.evidence(study, found)
             if "claim" in where}

@@ -58,6 +58,23 @@ def test_what_was_recorded_is_read_again_and_labelled(study, tmp_path):
     assert figures.look(f"{PLUS}, 4 (recorded)")[:2] == figures.look(PLUS)[:2]
 
 
+def test_controls_stand_beside_the_encoder_that_was_trained_as_long(study, tmp_path):
+    recorded.write(tmp_path / "c.json", study, "make it")
+    text = (tmp_path / "c.json").read_text()
+    facts = json.loads(text)
+    earlier = len(facts["methods"])
+    facts["methods"]["ReStyle-pSp, 40k passes"] = facts["methods"]["ReStyle-pSp"]
+    facts["rows"] += [[earlier, image, step, seconds, 2 * l2, None, None]
+                      for a, image, step, seconds, l2, *_ in facts["rows"] if a == 0]
+    (tmp_path / "c.json").write_text(json.dumps(facts))
+    again = shorter(study, tmp_path / "c.json")
+    now, then = again.kept("l2")["ReStyle-pSp"], again.controls("l2")["ReStyle-pSp"]
+    assert np.allclose(then.values, 2 * now.values) and then.method.startswith("ReStyle-pSp, 40k passes")
+    (tmp_path / "c.json").write_text(text)
+    alone = shorter(study, tmp_path / "c.json")
+    assert np.array_equal(alone.controls("l2")["ReStyle-pSp"].values, now.values), "where there is no other"
+
+
 def test_what_begins_where_an_encoder_ends_does_not_begin_with_the_average(study):
     first = study.entries[0].method
     hybrid = lineup.Entry("hybrid", Optimise(steps=2, perceptual=0, first=first), "hybrid", 2)

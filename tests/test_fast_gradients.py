@@ -52,6 +52,19 @@ def test_a_strip_of_a_pixel_and_one_of_all_give_the_same(monkeypatch):
         torch.testing.assert_close(a, b, **EXACT)
 
 
+def test_a_style_of_nothing_has_a_gradient():
+    own, (x, w) = layer(False), inputs(False)
+    with torch.no_grad():                                   # the first input channel's style is 0 for all w
+        own.affine.weight[0], own.affine.bias[0] = 0, 0
+    own.affine.requires_grad_(True)
+    weights = torch.randn(2, 5, 8, 8, dtype=torch.float64)
+    plain, fast = (torch.autograd.grad((way(x, w) * weights).sum(), [w, own.affine.bias])
+                   for way in (own, lambda *args: frozen.styled(own, *args)))
+    assert plain[1][0] != 0
+    for a, b in zip(plain, fast, strict=True):
+        torch.testing.assert_close(a, b, **EXACT)
+
+
 def test_the_derivatives_are_those_of_differences():
     own, (x, w) = layer(True, side=4), inputs(True, side=4)
     assert torch.autograd.gradcheck(lambda *args: frozen.styled(own, *args), (x, w))
@@ -73,6 +86,10 @@ def test_a_generator_takes_the_path_only_when_it_is_frozen_and_gives_the_same(mo
     fast, = torch.autograd.grad(generator(w).square().sum(), w)
     assert taken == [16, 16]
     torch.testing.assert_close(fast, plain, **EXACT)
+    maps = generator.noise_maps(0)
+    maps[-1].requires_grad_()
+    assert torch.autograd.grad(generator(w, maps).square().sum(), maps[-1])[0].abs().sum() > 0
+    assert taken == [16, 16, 16], "a layer whose noise is wanted, too, keeps to its own way"
 
 
 def test_under_autocast_a_frozen_layer_computes_in_bfloat16():

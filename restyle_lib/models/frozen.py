@@ -13,13 +13,14 @@ from .layers import GAIN, SLOPE, filter_kernel
 
 SMALLEST_SIDE = 128        # as in fast.py: below it, folding weights costs more than scaling activations
 STRIP = 2**19              # values that go through a pass together: they stay in the cache
+TINY = 1e-20               # in place of a style of 0, by which nothing can be divided
 
 
-def applies(layer, x):
-    """Whether a StyledConv should take this path: gradients wanted, none of its own, CPU, large, no clamp."""
-    own = layer.weight.requires_grad or layer.bias.requires_grad or layer.noise_strength.requires_grad
+def applies(layer, x, noise):
+    """Whether a StyledConv should take this path: gradients of latents alone; a CPU, large, no clamp."""
+    others = (layer.weight, layer.bias, layer.noise_strength, *([] if noise is None else [noise]))
     return (layer.resolution >= SMALLEST_SIDE and x.device.type == "cpu" and torch.is_grad_enabled()
-            and not own and layer.clamp is None)
+            and not any(tensor.requires_grad for tensor in others) and layer.clamp is None)
 
 
 def styled(layer, x, w, noise=None):
@@ -37,6 +38,7 @@ class _Styled(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, style, gain, weight, bias, noise, up):
         batch, _, height, width = x.shape
+        style = style.masked_fill(style == 0, TINY)
         x = x.contiguous(memory_format=torch.channels_last)
         shape = batch, len(weight), height << up, width << up
         out = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)

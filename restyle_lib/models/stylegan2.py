@@ -89,7 +89,7 @@ class Generator(nn.Module):
                 x, image = fast.render_block(x, image, up, conv, to_image, parts, noise[first:last], final)
             else:
                 for layer, j in ((up, first), (conv, second)):
-                    run = partial(frozen.styled, layer) if frozen.applies(layer, x) else layer
+                    run = partial(frozen.styled, layer) if frozen.applies(layer, x, noise[j]) else layer
                     x = run(x, styles[:, j], noise[j])
                 image = to_image(x, styles[:, last], image)
         return image

@@ -32,7 +32,7 @@ COLUMNS = ("case", "what", "images", "first_call", "seconds", "low", "high", "ti
 class Candidate:
     """One row of a case: `call()` handles `images` images; `note` says why it was not measured, if so.
 
-    apart: on a CPU it runs in a process of its own (see bench_apart), this object's turn only starts it."""
+    apart: on a CPU it is made and called in a process of its own (see bench_apart), `call` here is not."""
     what: str
     call: Callable | None
     images: int

@@ -2,7 +2,7 @@
 import numpy as np
 
 from .figures import array, look, new, panels, pixels, style
-from .recorded import SUFFIX
+from .recorded import PASSES, SUFFIX
 
 
 def quality(found, labels, *, against="seconds", floors=None, envelopes=None):
@@ -10,7 +10,8 @@ def quality(found, labels, *, against="seconds", floors=None, envelopes=None):
 
     found: {metric: {label: comparison.Curve}}; labels: {metric: its axis}. One pass is a point, more are a
     line from step 1 on; bars and bands are 95 % intervals; what was recorded before is dashed and says so,
-    but for encoders that take several steps, which are controls: those are in the data and are not drawn.
+    but for encoders that take several steps or were trained on since, which are controls: those are in the
+    data and are not drawn.
     floors: {metric: value} drawn as a line. envelopes: {metric: {label: (x, y)}} of optimisations, drawn in
     place of their single plans."""
     floors, envelopes = floors or {}, envelopes or {}
@@ -27,7 +28,8 @@ def quality(found, labels, *, against="seconds", floors=None, envelopes=None):
             axes = figure.add_axes(((0.55 + 2.35 * n) / whole, 0.15, 1.85 / whole, 0.76))
             axes.set(xlabel=f"{against} an image", title=labels[kind], xscale="log")
             for label, curve in curves.items():
-                control = curve.recorded and not curve.plan and curve.steps[-1] > 1
+                several = curve.steps[-1] > 1 or PASSES.search(label.removesuffix(SUFFIX))
+                control = curve.recorded and not curve.plan and several
                 if not control and not (curve.plan and envelopes):  # else a point of its envelope
                     _draw(axes, label, curve, getattr(curve, against), names.index(label))
             for i, (label, (x, y)) in enumerate(envelopes.get(kind, {}).items()):

@@ -1,5 +1,4 @@
 """Which inversion methods a domain has, and all of them measured on the same images (Section 5.2)."""
-import re
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -40,7 +39,6 @@ NAIVE = (               # Figure 16: against one-pass encoders that are fed thei
     Shipped("naive e4e", "e4e", refines=True, prefix="naive:"),
 )
 REFINED = tuple(encoder.label for encoder in ENCODERS if encoder.refines)
-PASSES = re.compile(r", \d+k passes$")                  # an encoder as it was before it was trained on
 FLOOR = "optimisation in W+"                            # the family whose longest plan is a generator's floor
 
 
@@ -177,8 +175,8 @@ class Study:
     def controls(self, kind):
         """`kept`, in which an encoder that was trained on since then stands as it was beside its controls,
         at equal passes: the recorded run has it as "ReStyle-pSp, 40k passes"."""
-        found = self.kept(kind)
-        return found | {PASSES.sub("", label): c for label, c in found.items() if PASSES.search(label)}
+        found, past = self.kept(kind), recorded.PASSES
+        return found | {past.sub("", label): c for label, c in found.items() if past.search(label)}
 
     def kept_family(self, name, kind):
         """The Curves of a family in the recorded run, all of its plans."""

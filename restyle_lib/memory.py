@@ -25,8 +25,8 @@ def keep():
 
 def give_back():
     """Hands what is free to the system now."""
-    if keep():
-        _library().malloc_trim(0)
+    if library := _library():
+        library.malloc_trim(0)
 
 
 @functools.cache

@@ -3,6 +3,7 @@ drawn, dashed and labelled, beside what is measured now.
 
 A file belongs to one generator and to the judges that measured it; others are refused or left out."""
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from .models.stylegan2 import fingerprint
 from .runs import now
 
 SUFFIX = " (recorded)"
+PASSES = re.compile(r", \d+k passes$")     # of a label: an encoder as it was before it was trained on
 KINDS = ("l2", "perceptual", "identity")
 IMAGES = 64                     # of encoders, at most; more would make the file large
 

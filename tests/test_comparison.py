@@ -113,9 +113,11 @@ def test_the_graph_has_a_point_a_line_and_an_envelope():
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert sorted(labels) == sorted(["restyle", "optimisation", "the generator's floor", "pass"])
     found |= {label: replace(found[label], recorded=True) for label in ("restyle", "pass")}
+    found["pass, 40k passes (recorded)"] = found["pass"]
     figure = figures_comparison.quality({"l2": found}, comparison.METRICS)
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert sorted(labels) == ["optimised", "pass"], "a recorded control of several steps is in the data alone"
+    assert sorted(labels) == ["optimised", "pass"], \
+        "a recorded control of several steps, or one that was trained on since, is in the data alone"
 
 
 def evidence(*parts, plans=None, entries=(), kept=()):

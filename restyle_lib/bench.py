@@ -132,11 +132,11 @@ def _measure(case, candidates, repeats, device, peaks):
     with contextlib.ExitStack() as stack:
         turns, facts = {}, {}
         for candidate in runnable:
+            warm, turn = partial(warm_up, candidate, device), partial(timed, candidate.call, device)
             if candidate.apart and device.type == "cpu":
                 apart = stack.enter_context(contextlib.closing(Apart(case, device, candidate.images)))
-                warm, turns[candidate.what] = apart.warm_up, apart.turn
-            else:
-                warm, turns[candidate.what] = (partial(f, candidate, device) for f in (warm_up, turn))
+                warm, turn = apart.warm_up, apart.turn
+            turns[candidate.what] = turn
             facts[candidate.what] = warm()
         for _ in range(repeats):
             for candidate in runnable:
@@ -194,11 +194,6 @@ class _Flops(TorchDispatchMode):
         if count := flop_registry.get(function._overloadpacket):
             self.total += count(*args, **(kwargs or {}), out_val=result)
         return result
-
-
-def turn(candidate, device):
-    """The seconds of one call."""
-    return timed(candidate.call, device)
 
 
 def timed(call, device):

@@ -1,7 +1,7 @@
 """Memory of large activations, kept for the next ones instead of going back to the system at every step.
 
 The C library fetches each block of over 32 MB anew from the system, whose first touch of every page costs as
-much as a filter's pass over it. Generators and encoders keep it: a quarter of a step at 256 px and above.
+much as a filter's pass over it. Generators and encoders keep it: a fifth of a training step at 256 px.
 """
 import ctypes
 import functools

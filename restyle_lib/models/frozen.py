@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
+from .fast import SMALLEST_SIDE          # below it, folding weights costs more than scaling activations
 from .layers import GAIN, SLOPE, filter_kernel
 
-SMALLEST_SIDE = 128        # as in fast.py: below it, folding weights costs more than scaling activations
 STRIP = 2**19              # values that go through a pass together: they stay in the cache
 TINY = 1e-20               # in place of a style of 0, by which nothing can be divided
 

@@ -80,7 +80,7 @@ def _section(place, facts):
     figures = []
     for figure in runs.read_figures(place):
         file = html.escape(f"{place.name}/figures/{figure['name']}")
-        data = base64.b64encode(small(place / "figures" / f"{figure['name']}.png")).decode()
+        data = base64.b64encode(small(place / "figures" / f"{figure['name']}.png", 250_000)).decode()
         figures.append(f"<figure><a href='{file}.png'><img alt='{html.escape(figure['alt'])}' "
                        f"src='data:image/png;base64,{data}'></a><figcaption>{html.escape(figure['caption'])} "
                        f"<a href='{file}.pdf'>PDF</a> <a href='{file}.csv'>data</a></figcaption></figure>")
